@@ -1,0 +1,144 @@
+//! Writes a snapshot file.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::{
+    SnapshotEncoder, SnapshotError, SnapshotFormatError, SnapshotHeader, SnapshotItem, file_name, io_error, list,
+};
+use crate::data_dir::DataDir;
+use crate::durable::{create_dir, create_file, sync_dir};
+
+const BUFFER_BYTES: usize = 1 << 20;
+/// Written in between, so that the last sync does not hold up those of the log.
+const SYNC_EVERY_BYTES: usize = 16 << 20;
+
+/// A snapshot that is being written, under a name that nobody reads. Dropped without [`SnapshotWriter::finish`], or after
+/// an error, it is removed.
+pub struct SnapshotWriter {
+    dir: PathBuf,
+    _held: DataDir,
+    path: PathBuf,
+    tmp: PathBuf,
+    file: File,
+    encoder: SnapshotEncoder,
+    buffer: Vec<u8>,
+    unsynced_bytes: usize,
+    finished: bool,
+}
+
+impl SnapshotWriter {
+    /// Starts a snapshot in the folder's `snapshot/`.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Start`] if the header cannot be; otherwise the file could not be created.
+    pub fn create(dir: &DataDir, header: &SnapshotHeader) -> Result<SnapshotWriter, SnapshotError> {
+        header.start.validate()?;
+        let held = dir.clone();
+        let dir = held.snapshot_dir();
+        create_dir(&dir).map_err(io_error("create", &dir))?;
+        let name = file_name((header.start.generation, header.start.lsn));
+        let (path, tmp) = (dir.join(&name), dir.join(name + ".tmp"));
+        let file = create_file(&tmp).map_err(io_error("create", &tmp))?;
+        let mut writer = SnapshotWriter {
+            dir,
+            _held: held,
+            path,
+            tmp,
+            file,
+            encoder: SnapshotEncoder::new(),
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            unsynced_bytes: 0,
+            finished: false,
+        };
+        writer.encode(|encoder, buffer| encoder.header(header, buffer))?;
+        Ok(writer)
+    }
+
+    /// Adds an item.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Refused`] if it is too long; otherwise the file could not be written.
+    pub fn item(&mut self, payload: &[u8]) -> Result<(), SnapshotError> {
+        self.encode(|encoder, buffer| encoder.item(payload, buffer))
+    }
+
+    /// Adds an item as it came from another node, which must be the next.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Refused`] if it is not the next; otherwise the file could not be written.
+    pub fn item_encoded(&mut self, item: &SnapshotItem) -> Result<(), SnapshotError> {
+        self.encode(|encoder, buffer| encoder.item_encoded(item, buffer))
+    }
+
+    /// Items added so far.
+    pub fn items(&self) -> u64 {
+        self.encoder.items()
+    }
+
+    /// Ends the snapshot with a trailer, makes it durable, gives it its name, and removes the older ones. Returns where
+    /// it is.
+    ///
+    /// # Errors
+    /// The step that failed. Unless it was the last sync of the folder, the snapshots before are as they were.
+    pub fn finish(mut self, end_meta: &[u8]) -> Result<PathBuf, SnapshotError> {
+        self.encode(|encoder, buffer| encoder.trailer(end_meta, buffer))?;
+        self.flush()?;
+        self.file.sync_all().map_err(io_error("sync", &self.tmp))?;
+        fs::rename(&self.tmp, &self.path).map_err(io_error("rename into place", &self.path))?;
+        self.finished = true;
+        sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
+        self.remove_older();
+        Ok(self.path.clone())
+    }
+
+    fn encode(
+        &mut self,
+        encode: impl FnOnce(&mut SnapshotEncoder, &mut Vec<u8>) -> Result<(), SnapshotFormatError>,
+    ) -> Result<(), SnapshotError> {
+        encode(&mut self.encoder, &mut self.buffer)
+            .map_err(|error| SnapshotError::Refused { path: self.path.clone(), error })?;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SnapshotError> {
+        self.file.write_all(&self.buffer).map_err(io_error("write", &self.tmp))?;
+        self.unsynced_bytes += self.buffer.len();
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * BUFFER_BYTES);
+        if self.unsynced_bytes >= SYNC_EVERY_BYTES {
+            self.file.sync_data().map_err(io_error("sync", &self.tmp))?;
+            self.unsynced_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// The new snapshot is durable whatever comes of this; the next one tries again.
+    fn remove_older(&self) {
+        let older = match list(&self.dir) {
+            Ok((snapshots, _)) => snapshots,
+            Err(error) => {
+                tracing::warn!(%error, "older snapshots were not removed");
+                return;
+            }
+        };
+        for (_, path) in older.into_iter().take_while(|(_, path)| *path != self.path) {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an older snapshot was not removed");
+            }
+        }
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Left behind it is removed by `SnapshotReader::open_latest`.
+            let _ = fs::remove_file(&self.tmp);
+        }
+    }
+}

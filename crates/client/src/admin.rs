@@ -1,0 +1,170 @@
+//! The admin protocol as typed calls.
+
+use crate::{Http, HttpError, StreamingResponse};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+use wire::admin::{
+    AdminError, AdminErrorCode, Digest, Epoch, EpochCall, Follow, Lsn, Marker, NodeState, Promote, ProveFollow, Rehash,
+    Replay, Replayed, SampledReads, Sealed,
+};
+
+/// Longest answer read into memory.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// One node's admin protocol; cloning shares connections.
+#[derive(Clone)]
+pub struct Admin {
+    http: Http,
+    address: String,
+    token: String,
+    timeout: Duration,
+}
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The node answered, and said no.
+    #[error("{0}")]
+    Refused(AdminError),
+    /// It is not known whether the call had its effect; every call may be repeated.
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    #[error("{address} answered something that is not the admin protocol: {why}")]
+    Protocol { address: String, why: String },
+}
+
+impl CallError {
+    pub fn code(&self) -> Option<AdminErrorCode> {
+        match self {
+            CallError::Refused(error) => Some(error.code),
+            _ => None,
+        }
+    }
+}
+
+impl Admin {
+    /// `address` is `host:port`; every call ends after `timeout`.
+    pub fn new(http: Http, address: &str, token: &str, timeout: Duration) -> Self {
+        Self { http, address: address.into(), token: token.into(), timeout }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub async fn state(&self) -> Result<NodeState, CallError> {
+        self.get("state").await
+    }
+
+    pub async fn prove_follow(&self, call: &ProveFollow) -> Result<NodeState, CallError> {
+        self.post("prove-follow", call).await
+    }
+
+    pub async fn seal(&self, epoch: Epoch) -> Result<Sealed, CallError> {
+        self.post("seal", &EpochCall { epoch }).await
+    }
+
+    pub async fn resume(&self, epoch: Epoch) -> Result<NodeState, CallError> {
+        self.post("resume", &EpochCall { epoch }).await
+    }
+
+    pub async fn promote(&self, epoch: Epoch, lsn: Lsn) -> Result<NodeState, CallError> {
+        self.post("promote", &Promote { epoch, lsn }).await
+    }
+
+    pub async fn follow(&self, call: &Follow) -> Result<NodeState, CallError> {
+        self.post("follow", call).await
+    }
+
+    pub async fn marker(&self) -> Result<Marker, CallError> {
+        self.post("marker", &()).await
+    }
+
+    pub async fn digest(&self, lsn: Lsn) -> Result<Digest, CallError> {
+        self.get(&format!("digest?lsn={lsn}")).await
+    }
+
+    pub async fn rehash(&self) -> Result<Rehash, CallError> {
+        self.post("rehash", &()).await
+    }
+
+    pub async fn reads(&self, max: usize) -> Result<SampledReads, CallError> {
+        self.get(&format!("reads?max={max}")).await
+    }
+
+    pub async fn replay(&self, call: &Replay) -> Result<Replayed, CallError> {
+        self.post("replay", call).await
+    }
+
+    pub async fn stop(&self) -> Result<NodeState, CallError> {
+        self.post("stop", &()).await
+    }
+
+    /// The log after `after`, as a stream of frames that does not end by itself.
+    pub async fn feed(
+        &self,
+        after: Lsn,
+        epoch: Epoch,
+        cluster: &str,
+        follower: &str,
+    ) -> Result<StreamingResponse, CallError> {
+        self.open(&format!("feed?after={after}&epoch={epoch}&cluster={cluster}&follower={follower}")).await
+    }
+
+    /// All records, as a stream of snapshot items.
+    pub async fn snapshot(&self, follower: &str) -> Result<StreamingResponse, CallError> {
+        self.open(&format!("snapshot?follower={follower}")).await
+    }
+
+    async fn open(&self, path: &str) -> Result<StreamingResponse, CallError> {
+        let request = self.request("GET", path, Bytes::new())?;
+        let response = self.http.stream(request, self.timeout).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        Err(self.refusal(status, &body))
+    }
+
+    async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, CallError> {
+        self.call(self.request("GET", path, Bytes::new())?).await
+    }
+
+    async fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, CallError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| CallError::Protocol { address: self.address.clone(), why: error.to_string() })?;
+        self.call(self.request("POST", path, body.into())?).await
+    }
+
+    fn request(&self, method: &str, path: &str, body: Bytes) -> Result<crate::Request, CallError> {
+        hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://{}/admin/v1/{path}", self.address))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| HttpError::BadRequest { to: self.address.clone(), why: error.to_string() }.into())
+    }
+
+    async fn call<A: DeserializeOwned>(&self, request: crate::Request) -> Result<A, CallError> {
+        let answer = self.http.whole(request, self.timeout, ANSWER_BYTES_MAX).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(self.refusal(answer.status, &answer.body));
+        }
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| CallError::Protocol { address: self.address.clone(), why: error.to_string() })
+    }
+
+    fn refusal(&self, status: u16, body: &[u8]) -> CallError {
+        match serde_json::from_slice::<AdminError>(body) {
+            Ok(error) => CallError::Refused(error),
+            Err(_) => CallError::Protocol {
+                address: self.address.clone(),
+                why: format!("status {status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)])),
+            },
+        }
+    }
+}

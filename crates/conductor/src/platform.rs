@@ -1,0 +1,66 @@
+//! The border between the engine and a place where environments run: one machine, or a cluster.
+
+use rollout::{State, World};
+use std::future::Future;
+use wire::admin::Peer;
+use wire::{ByColour, Colour};
+
+/// A place where two environments run. Only a platform changes the world outside the nodes.
+pub trait Platform: Send + Sync + 'static {
+    /// Reads the durable state; `None` when there never was one.
+    fn load(&self) -> impl Future<Output = Result<Option<State>, PlatformError>> + Send;
+
+    /// Makes `state` durable. Refused ([`PlatformError::Conflict`]) unless its generation is exactly one above the stored.
+    fn store(&self, state: &State) -> impl Future<Output = Result<(), PlatformError>> + Send;
+
+    /// Starts, restarts and stops workloads so that each environment runs the wanted version, and sets the router's
+    /// shares. Idempotent; returns when what can be done at once is done, without waiting for readiness.
+    fn apply(&self, world: &World) -> impl Future<Output = Result<(), PlatformError>> + Send;
+
+    /// What runs now.
+    fn observe(&self) -> impl Future<Output = Result<PlatformObservation, PlatformError>> + Send;
+}
+
+/// What a platform knows without asking a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlatformObservation {
+    pub environments: ByColour<WorkloadObservation>,
+    /// Shares the router confirms.
+    pub reads_in_effect: Option<ByColour<u8>>,
+    /// Requests counted by the router since it started, if it counts.
+    pub traffic: Option<ByColour<TrafficCounts>>,
+}
+
+/// Live requests of one colour as the router saw them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrafficCounts {
+    pub reads: u64,
+    /// Reads answered with 5xx or not answered.
+    pub read_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkloadObservation {
+    /// No process runs; confirmed.
+    Stopped,
+    /// A process of `version` runs (or is starting) and its node speaks at `peer`.
+    Running { version: String, peer: Peer, admin_token: String },
+    /// The process ended by itself; the platform starts it again after a pause.
+    Crashed { version: String, why: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    #[error("the state was changed by another coordinator: stored generation {stored}, offered {offered}")]
+    Conflict { stored: u64, offered: u64 },
+    #[error("could not read the state: {0}")]
+    Load(String),
+    #[error("could not store the state: {0}")]
+    Store(String),
+    #[error("could not bring the {colour} environment to its version: {why}")]
+    Workload { colour: Colour, why: String },
+    #[error("could not set the router: {0}")]
+    Router(String),
+    #[error("could not look at the platform: {0}")]
+    Observe(String),
+}

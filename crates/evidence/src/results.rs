@@ -1,0 +1,184 @@
+//! Results of replayed searches: the same question put to both environments.
+
+use crate::counts::percent;
+use crate::{Counts, ErrorRule, Outcome, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Signal name of [`judge_results`].
+const SIGNAL: &str = "results";
+
+/// Part of the top results that two answers share, 0 to 1, counted against the longer one; 1 when both are empty.
+pub fn overlap_at_k(one: &[String], other: &[String]) -> f64 {
+    let (one, other): (BTreeSet<_>, BTreeSet<_>) = (one.iter().collect(), other.iter().collect());
+    match one.len().max(other.len()) {
+        0 => 1.0,
+        k => one.intersection(&other).count() as f64 / k as f64,
+    }
+}
+
+/// One side's answer to a replayed search.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// HTTP status; `None`: no answer came.
+    pub status: Option<u16>,
+    /// Found ids, best first.
+    pub ids: &'a [String],
+}
+
+impl Answer<'_> {
+    fn is_error(&self) -> bool {
+        self.status.is_none_or(|status| status >= 500)
+    }
+}
+
+/// What replayed searches have shown so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplayTally {
+    /// Searches put to both.
+    pub replays: u64,
+    /// Both answered, and the answers differ too much.
+    pub bad: u64,
+    /// No answer of the candidate, or a 5xx.
+    pub candidate_errors: u64,
+    /// No answer of the active environment, or a 5xx.
+    pub active_errors: u64,
+}
+
+impl ReplayTally {
+    /// Counts one search. Two answers are bad when their statuses differ (neither being an error) or when they share less
+    /// than `overlap_min` of their results.
+    pub fn add(&mut self, candidate: Answer, active: Answer, overlap_min: f64) {
+        self.replays += 1;
+        self.candidate_errors += u64::from(candidate.is_error());
+        self.active_errors += u64::from(active.is_error());
+        if candidate.is_error() || active.is_error() {
+            return;
+        }
+        let differ = candidate.status != active.status || overlap_at_k(candidate.ids, active.ids) < overlap_min;
+        self.bad += u64::from(differ);
+    }
+}
+
+/// When replayed searches speak against the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ResultRule {
+    /// Highest allowed part of bad answers, 0 to 1.
+    pub bad_rate_max: f64,
+    /// Fewer bad answers than this are never a failure.
+    pub bad_min: u64,
+    /// Fewer replays than this are never a pass.
+    pub replays_min: u64,
+    /// For searches that the candidate answers with errors (its `reads_min` is not used).
+    pub errors: ErrorRule,
+}
+
+/// Judges replayed searches: `Fail` when too many answers are bad or errors, `Pass` with at least `replays_min` replays
+/// and no such failure, `Inconclusive` otherwise.
+pub fn judge_results(tally: ReplayTally, rule: &ResultRule) -> Verdict {
+    let verdict = |outcome, why| Verdict { outcome, signal: SIGNAL.into(), why };
+    if !(rule.bad_rate_max.is_finite() && rule.errors.is_usable()) {
+        return verdict(Outcome::Inconclusive, "the rule for results is not made of finite numbers".into());
+    }
+    let counts = |errors| Counts { reads: tally.replays, errors };
+    let (candidate, active) = (counts(tally.candidate_errors), counts(tally.active_errors));
+    if rule.errors.broken_by(candidate, active) {
+        return verdict(Outcome::Fail, rule.errors.comparison(candidate, active, "replayed searches"));
+    }
+    let bad = Counts { reads: tally.replays, errors: tally.bad };
+    let comparison = format!(
+        "{} of {} replayed searches ({}) found other results on the candidate; {} is allowed",
+        tally.bad,
+        tally.replays,
+        percent(bad.rate()),
+        percent(rule.bad_rate_max)
+    );
+    if tally.bad >= rule.bad_min.max(1) && bad.rate() > rule.bad_rate_max {
+        return verdict(Outcome::Fail, comparison);
+    }
+    if tally.replays < rule.replays_min {
+        let why = format!("{} of the {} replayed searches needed; {comparison}", tally.replays, rule.replays_min);
+        return verdict(Outcome::Inconclusive, why);
+    }
+    // Replays that the active environment could not answer compare nothing.
+    if tally.active_errors > 0 && tally.active_errors.saturating_mul(2) > tally.replays {
+        let why = format!(
+            "the active environment answered only {} of {} replayed searches",
+            tally.replays.saturating_sub(tally.active_errors),
+            tally.replays
+        );
+        return verdict(Outcome::Inconclusive, why);
+    }
+    verdict(Outcome::Pass, comparison)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: ResultRule = ResultRule {
+        bad_rate_max: 0.02,
+        bad_min: 5,
+        replays_min: 50,
+        errors: ErrorRule { ratio_max: 2.0, rate_margin: 0.005, errors_min: 5, reads_min: 0 },
+    };
+
+    fn ids(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_string).collect()
+    }
+
+    fn outcome(replays: u64, bad: u64, candidate_errors: u64, active_errors: u64) -> Outcome {
+        judge_results(ReplayTally { replays, bad, candidate_errors, active_errors }, &RULE).outcome
+    }
+
+    #[test]
+    fn overlap_counts_shared_ids_in_any_order() {
+        assert_eq!(overlap_at_k(&ids("a b c d"), &ids("d c b a")), 1.0);
+        assert_eq!(overlap_at_k(&ids("a b c d"), &ids("a b x y")), 0.5);
+        assert_eq!(overlap_at_k(&ids("a b"), &ids("")), 0.0);
+        assert_eq!(overlap_at_k(&[], &[]), 1.0);
+        // A shorter answer does not count as a whole one, and a repeated id counts once.
+        assert_eq!(overlap_at_k(&ids("a"), &ids("a b c d")), 0.25);
+        assert_eq!(overlap_at_k(&ids("a a a a"), &ids("a b c d")), 0.25);
+    }
+
+    #[test]
+    fn wrong_results_fail_and_equal_ones_pass() {
+        assert_eq!(outcome(100, 10, 0, 0), Outcome::Fail);
+        assert_eq!(outcome(100, 2, 0, 0), Outcome::Pass);
+        assert_eq!(outcome(1_000, 5, 0, 0), Outcome::Pass);
+        assert_eq!(outcome(5, 4, 0, 0), Outcome::Inconclusive);
+        assert_eq!(outcome(5, 5, 0, 0), Outcome::Fail);
+        assert_eq!(outcome(49, 0, 0, 0), Outcome::Inconclusive);
+        assert_eq!(outcome(0, 0, 0, 0), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn replayed_errors_count_against_the_candidate_only() {
+        assert_eq!(outcome(100, 0, 6, 0), Outcome::Fail);
+        assert_eq!(outcome(100, 0, 0, 40), Outcome::Pass);
+        assert_eq!(outcome(100, 0, 0, 60), Outcome::Inconclusive);
+        assert_eq!(outcome(100, 0, 90, 90), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn each_search_is_counted_as_what_it_is() {
+        let (same, other) = (ids("a b c d"), ids("w x y z"));
+        let found = |ids| Answer { status: Some(200), ids };
+        let mut tally = ReplayTally::default();
+        tally.add(found(&same), found(&same), 0.5);
+        tally.add(found(&other), found(&same), 0.5);
+        tally.add(Answer { status: Some(404), ids: &[] }, found(&same), 0.5);
+        tally.add(Answer { status: Some(503), ids: &[] }, found(&same), 0.5);
+        tally.add(found(&same), Answer { status: None, ids: &[] }, 0.5);
+        tally.add(Answer { status: Some(404), ids: &[] }, Answer { status: Some(404), ids: &[] }, 0.5);
+        assert_eq!(tally, ReplayTally { replays: 6, bad: 2, candidate_errors: 1, active_errors: 1 });
+    }
+
+    #[test]
+    fn nonsense_is_inconclusive() {
+        let rule = ResultRule { bad_rate_max: f64::NAN, ..RULE };
+        let tally = ReplayTally { replays: 100, bad: 100, ..ReplayTally::default() };
+        assert_eq!(judge_results(tally, &rule).outcome, Outcome::Inconclusive);
+    }
+}

@@ -1,0 +1,311 @@
+//! Counts and latencies of each colour: plain atomics on the way of a request, values for everybody else.
+//!
+//! Counters only grow; who wants the figures of a step takes the difference of two snapshots ([`ColourMetrics::since`]).
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use wire::{ByColour, Colour};
+
+/// Smallest bound is 2^4 us, largest 2^26 us (67 s), four buckets to the octave.
+const OCTAVE_FIRST: usize = 4;
+const OCTAVE_END: usize = 26;
+const BOUNDS: usize = 1 + (OCTAVE_END - OCTAVE_FIRST) * 4;
+
+const BOUNDS_US: [u64; BOUNDS] = {
+    let mut bounds = [1 << OCTAVE_FIRST; BOUNDS];
+    let mut index = 1;
+    while index < BOUNDS {
+        let octave = OCTAVE_FIRST + (index - 1) / 4;
+        let quarter = (index - 1) as u64 % 4 + 1;
+        bounds[index] = (1 << octave) + (quarter << (octave - 2));
+        index += 1;
+    }
+    bounds
+};
+
+/// What one colour answered since the gateway started. One request counts once for each colour it was tried on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ColourMetrics {
+    pub reads: u64,
+    /// Reads answered with 5xx, or not, or not to the end.
+    pub read_errors: u64,
+    pub writes: u64,
+    /// Writes answered with 5xx, or not, or not to the end.
+    pub write_errors: u64,
+    /// Requests at this colour at the moment, until the last byte of the answer has been passed on.
+    pub in_flight: u64,
+    /// Time from the attempt at this colour to the head of its answer (or to its failure).
+    pub read_latency: Latency,
+    pub write_latency: Latency,
+}
+
+/// A histogram with fixed bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Upper bounds of the buckets, inclusive, microseconds, ascending: each about a quarter of an octave.
+    pub bounds_us: Vec<u64>,
+    /// One count for each bound, and a last one for everything above.
+    pub counts: Vec<u64>,
+    /// Sum of all values, microseconds.
+    pub sum_us: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { bounds_us: BOUNDS_US.to_vec(), counts: vec![0; BOUNDS + 1], sum_us: 0 }
+    }
+}
+
+impl Latency {
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Value below which the share `q` (0 to 1) of all values lies, microseconds, interpolated in its bucket; `None`
+    /// without values. Values above the last bound count as that bound.
+    pub fn quantile_us(&self, q: f64) -> Option<u64> {
+        let total = self.count();
+        if total == 0 {
+            return None;
+        }
+        let rank = (q.clamp(0.0, 1.0) * total as f64).max(1.0);
+        let mut below = 0u64;
+        for (index, &count) in self.counts.iter().enumerate() {
+            if count > 0 && (below + count) as f64 >= rank {
+                let Some(&upper) = self.bounds_us.get(index) else { break };
+                let lower = if index == 0 { 0 } else { self.bounds_us[index - 1] };
+                let inside = (rank - below as f64) / count as f64;
+                return Some(lower + ((upper - lower) as f64 * inside) as u64);
+            }
+            below += count;
+        }
+        self.bounds_us.last().copied()
+    }
+
+    /// What came after `earlier`, a snapshot of the same gateway.
+    pub fn since(&self, earlier: &Latency) -> Latency {
+        let before = |index: usize| earlier.counts.get(index).copied().unwrap_or(0);
+        Latency {
+            bounds_us: self.bounds_us.clone(),
+            counts: self.counts.iter().enumerate().map(|(i, count)| count.saturating_sub(before(i))).collect(),
+            sum_us: self.sum_us.saturating_sub(earlier.sum_us),
+        }
+    }
+}
+
+impl ColourMetrics {
+    /// What came after `earlier`, a snapshot of the same gateway. `in_flight` is that of now.
+    pub fn since(&self, earlier: &ColourMetrics) -> ColourMetrics {
+        ColourMetrics {
+            reads: self.reads.saturating_sub(earlier.reads),
+            read_errors: self.read_errors.saturating_sub(earlier.read_errors),
+            writes: self.writes.saturating_sub(earlier.writes),
+            write_errors: self.write_errors.saturating_sub(earlier.write_errors),
+            in_flight: self.in_flight,
+            read_latency: self.read_latency.since(&earlier.read_latency),
+            write_latency: self.write_latency.since(&earlier.write_latency),
+        }
+    }
+}
+
+/// Fixed-size histogram on the way of a request.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    counts: [AtomicU64; BOUNDS + 1],
+    sum_us: AtomicU64,
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self { counts: [const { AtomicU64::new(0) }; BOUNDS + 1], sum_us: AtomicU64::new(0) }
+    }
+
+    fn record(&self, value_us: u64) {
+        self.counts[bucket_of(value_us)].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(value_us, Ordering::Relaxed);
+    }
+
+    fn snapshot(&self) -> Latency {
+        Latency {
+            bounds_us: BOUNDS_US.to_vec(),
+            counts: self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum_us: self.sum_us.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Bucket of a value, without a search: its octave from the leading zeros, its quarter from the two bits below.
+fn bucket_of(value_us: u64) -> usize {
+    if value_us <= 1 << OCTAVE_FIRST {
+        return 0;
+    }
+    let below = value_us - 1;
+    let octave = below.ilog2() as usize;
+    if octave >= OCTAVE_END {
+        return BOUNDS;
+    }
+    1 + (octave - OCTAVE_FIRST) * 4 + ((below >> (octave - 2)) & 3) as usize
+}
+
+/// Counters of one colour, on cache lines of their own. Requests are counted by the histograms.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    reads: Histogram,
+    writes: Histogram,
+    read_errors: AtomicU64,
+    write_errors: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            reads: Histogram::new(),
+            writes: Histogram::new(),
+            read_errors: AtomicU64::new(0),
+            write_errors: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn record(&self, read: bool, failed: bool, took: Duration) {
+        let histogram = if read { &self.reads } else { &self.writes };
+        histogram.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if failed {
+            self.record_error(read);
+        }
+    }
+
+    /// An error of a request that is counted already: its answer broke off.
+    pub(crate) fn record_error(&self, read: bool) {
+        let errors = if read { &self.read_errors } else { &self.write_errors };
+        errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn snapshot(&self) -> ColourMetrics {
+        // Errors first: a request is counted before its error, so errors never outnumber requests here.
+        let read_errors = self.read_errors.load(Ordering::Relaxed);
+        let write_errors = self.write_errors.load(Ordering::Relaxed);
+        let (read_latency, write_latency) = (self.reads.snapshot(), self.writes.snapshot());
+        ColourMetrics {
+            reads: read_latency.count(),
+            read_errors,
+            writes: write_latency.count(),
+            write_errors,
+            in_flight: self.in_flight(),
+            read_latency,
+            write_latency,
+        }
+    }
+}
+
+/// All counters of a gateway.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) colours: ByColour<Counters>,
+    /// Reads that were sent again, to the same colour or to the other.
+    pub(crate) reads_repeated: AtomicU64,
+    /// Client connections beyond the limit.
+    pub(crate) connections_refused: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            colours: ByColour::from_fn(|_| Counters::new()),
+            reads_repeated: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn of(&self, colour: Colour) -> &Counters {
+        self.colours.get(colour)
+    }
+
+    pub(crate) fn snapshot(&self) -> ByColour<ColourMetrics> {
+        ByColour::from_fn(|colour| self.of(colour).snapshot())
+    }
+
+    /// Prometheus text format 0.0.4. `gauges`: name, help, value of what is known elsewhere.
+    pub(crate) fn prometheus_text(&self, gauges: &[(&str, &str, u64)]) -> String {
+        let snapshot = self.snapshot();
+        let mut text = String::with_capacity(8 * 1024);
+        let series: [(&str, &str, fn(&ColourMetrics) -> [u64; 2]); 2] = [
+            ("requests_total", "Requests tried on a colour.", |m| [m.reads, m.writes]),
+            ("request_errors_total", "Requests a colour answered with 5xx, or not.", |m| {
+                [m.read_errors, m.write_errors]
+            }),
+        ];
+        for (name, help, values) in series {
+            head(&mut text, name, help, "counter");
+            for (colour, metrics) in snapshot.iter() {
+                let [reads, writes] = values(metrics);
+                let _ = writeln!(text, "jadeshift_gateway_{name}{{colour=\"{colour}\",kind=\"read\"}} {reads}");
+                let _ = writeln!(text, "jadeshift_gateway_{name}{{colour=\"{colour}\",kind=\"write\"}} {writes}");
+            }
+        }
+        head(&mut text, "in_flight", "Requests at a colour now.", "gauge");
+        for (colour, metrics) in snapshot.iter() {
+            let _ = writeln!(text, "jadeshift_gateway_in_flight{{colour=\"{colour}\"}} {}", metrics.in_flight);
+        }
+        head(&mut text, "latency_seconds", "Time to the head of a colour's answer.", "histogram");
+        for (colour, metrics) in snapshot.iter() {
+            latency_lines(&mut text, colour, "read", &metrics.read_latency);
+            latency_lines(&mut text, colour, "write", &metrics.write_latency);
+        }
+        let totals = [
+            ("reads_repeated_total", "Reads sent a second time.", &self.reads_repeated),
+            ("connections_refused_total", "Client connections over the limit.", &self.connections_refused),
+        ];
+        for (name, help, value) in totals {
+            head(&mut text, name, help, "counter");
+            let _ = writeln!(text, "jadeshift_gateway_{name} {}", value.load(Ordering::Relaxed));
+        }
+        for (name, help, value) in gauges {
+            head(&mut text, name, help, "gauge");
+            let _ = writeln!(text, "jadeshift_gateway_{name} {value}");
+        }
+        text
+    }
+}
+
+fn head(text: &mut String, name: &str, help: &str, kind: &str) {
+    let _ = writeln!(text, "# HELP jadeshift_gateway_{name} {help}\n# TYPE jadeshift_gateway_{name} {kind}");
+}
+
+/// Cumulative buckets, one to the octave: what a page needs, at a quarter of the lines.
+fn latency_lines(text: &mut String, colour: Colour, kind: &str, latency: &Latency) {
+    let labels = format!("colour=\"{colour}\",kind=\"{kind}\"");
+    let mut total = 0;
+    for (index, count) in latency.counts.iter().enumerate() {
+        total += count;
+        if let Some(&bound) = latency.bounds_us.get(index)
+            && bound.is_power_of_two()
+        {
+            let le = bound as f64 / 1e6;
+            let _ = writeln!(text, "jadeshift_gateway_latency_seconds_bucket{{{labels},le=\"{le}\"}} {total}");
+        }
+    }
+    let _ = writeln!(text, "jadeshift_gateway_latency_seconds_bucket{{{labels},le=\"+Inf\"}} {total}");
+    let sum = latency.sum_us as f64 / 1e6;
+    let _ = writeln!(text, "jadeshift_gateway_latency_seconds_sum{{{labels}}} {sum}");
+    let _ = writeln!(text, "jadeshift_gateway_latency_seconds_count{{{labels}}} {total}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! What can be typed: every command with its arguments and examples.
+
+use crate::exit;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use wire::Colour;
+
+/// How long `deploy --wait` waits unless told otherwise.
+const DEPLOY_TIMEOUT_MS: u64 = 3_600_000;
+/// How long `monitor` watches unless told otherwise.
+const MONITOR_TIMEOUT_MS: u64 = 300_000;
+
+/// Blue-green deployment for a vector database, where the data follows the traffic.
+///
+/// Two environments, blue and green, each with a database node and storage of its own. One is active; the other is
+/// filled from it, follows every write, takes a growing share of the reads while both are compared, and finally gets the
+/// right to write in one fenced handover. When the new version is worse, traffic goes back by itself; nothing that was
+/// acknowledged is lost in either direction.
+#[derive(Debug, Parser)]
+#[command(name = "jadeshift", version, propagate_version = true, after_help = START, after_long_help = long_help())]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Accepted by every command.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// Folder of the deployment
+    #[arg(long, global = true, env = "JADESHIFT_DIR", default_value = local::FOLDER_DEFAULT, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+    /// No progress, only results and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More of what happens on stderr; twice for everything (JADESHIFT_LOG=debug does the same)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the deployment on this machine: two environments and the gateway
+    #[command(after_help = UP)]
+    Up(Up),
+    /// Bring in another version: fill the candidate, shift the reads step by step, hand over the writes
+    #[command(after_help = DEPLOY)]
+    Deploy(Deploy),
+    /// Go on to the next step now
+    #[command(after_help = PROMOTE)]
+    Promote {
+        /// Skip all further steps (not the checks) and hand over
+        #[arg(long)]
+        full: bool,
+    },
+    /// Hold the rollout where it is
+    #[command(after_help = PAUSE)]
+    Pause,
+    /// Go on with a paused rollout
+    #[command(after_help = RESUME)]
+    Resume,
+    /// Go back to the version that served before; nothing that was written is lost
+    #[command(after_help = ROLLBACK)]
+    Rollback {
+        /// Recorded with the rollout
+        #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
+        reason: String,
+    },
+    /// Show where the deployment stands and what it is waiting for
+    #[command(visible_alias = "status", after_help = INFO)]
+    Info {
+        /// Follow it until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Move all traffic and the right to write to one environment
+    #[command(after_help = SWITCH)]
+    Switch {
+        /// The environment that shall serve
+        to: ColourArg,
+    },
+    /// Look at the health of both environments and the gateway
+    #[command(after_help = HEALTH)]
+    Health,
+    /// Hold the candidate's share of the reads at 10, 50 or 90 %, switch fully, or go back
+    #[command(after_help = CANARY)]
+    Canary {
+        /// The share of the candidate
+        action: CanaryAction,
+    },
+    /// Follow a rollout until it has ended
+    #[command(after_help = MONITOR)]
+    Monitor {
+        /// Give up after this time
+        #[arg(long, value_name = "N", default_value_t = MONITOR_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout_ms: u64,
+        /// Time between two looks
+        #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..))]
+        interval_ms: u64,
+    },
+    /// Compare the data of both environments at one position of the log
+    #[command(after_help = VERIFY)]
+    Verify {
+        /// Also compute each fingerprint anew from what is on disk
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Check a document without starting anything
+    #[command(after_help = CHECK)]
+    Check {
+        /// The document
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// End the deployment and keep its data
+    #[command(after_help = DOWN)]
+    Down,
+    /// See it work: four releases of a real database under load, in about a minute
+    #[command(after_help = DEMO)]
+    Demo(Demo),
+    /// Run one database node (the same as the program `jadevectordb`)
+    #[command(after_help = NODE)]
+    Node(Box<jadevectordb::cli::Args>),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = COMPLETION)]
+    Completion {
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// The document; without it the one the folder was used with before, or else one with every default
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Run in the background, and return when the first environment serves
+    #[arg(long)]
+    pub detach: bool,
+    /// Address of the gateway instead of the document's; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    pub gateway: Option<SocketAddr>,
+    /// Leave the nodes running at the end; the next `up` finds them
+    #[arg(long)]
+    pub keep_nodes: bool,
+    /// This process was started by `--detach`.
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    /// End when standard input is closed: with the process that started this one.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// Label of the version: one of the document's `versions`, or any other for the built-in node with its defaults
+    pub version: String,
+    /// Return only when it is promoted or rolled back (then with exit code 1)
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: give up waiting after this time; the rollout goes on
+    #[arg(long, value_name = "N", default_value_t = DEPLOY_TIMEOUT_MS, requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Address of the demonstration's gateway
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub gateway: SocketAddr,
+    /// Keep the folder, with data and logs, for a look afterwards
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColourArg {
+    Blue,
+    Green,
+}
+
+impl From<ColourArg> for Colour {
+    fn from(colour: ColourArg) -> Self {
+        match colour {
+            ColourArg::Blue => Colour::Blue,
+            ColourArg::Green => Colour::Green,
+        }
+    }
+}
+
+/// The names that the scripts of the original description use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CanaryAction {
+    /// 10 % of the reads
+    Partial,
+    /// 50 % of the reads
+    Half,
+    /// 90 % of the reads
+    MostlyGreen,
+    /// All traffic and the right to write
+    FullSwitch,
+    /// Back to the active environment
+    Rollback,
+}
+
+const START: &str = "\
+Begin with:
+  jadeshift demo
+  jadeshift up";
+
+fn long_help() -> String {
+    format!("{START}\n\n{}", exit::HELP)
+}
+
+const UP: &str = "\
+Examples:
+  jadeshift up
+  jadeshift up -f bluegreen.yaml
+  jadeshift up -f bluegreen.yaml --detach --gateway 127.0.0.1:9000";
+
+const DEPLOY: &str = "\
+Examples:
+  jadeshift deploy 1.1.0
+  jadeshift deploy 1.1.0 --wait --timeout-ms 900000";
+
+const PROMOTE: &str = "\
+Examples:
+  jadeshift promote
+  jadeshift promote --full";
+
+const PAUSE: &str = "\
+Examples:
+  jadeshift pause";
+
+const RESUME: &str = "\
+Examples:
+  jadeshift resume";
+
+const ROLLBACK: &str = "\
+Examples:
+  jadeshift rollback
+  jadeshift rollback --reason 'searches miss new documents'";
+
+const INFO: &str = "\
+Examples:
+  jadeshift info
+  jadeshift status --watch
+  jadeshift info --output json";
+
+const SWITCH: &str = "\
+Examples:
+  jadeshift switch green";
+
+const HEALTH: &str = "\
+Examples:
+  jadeshift health
+  jadeshift health --output json";
+
+const CANARY: &str = "\
+Examples:
+  jadeshift canary partial
+  jadeshift canary mostly-green
+  jadeshift canary full-switch
+  jadeshift canary rollback";
+
+const MONITOR: &str = "\
+Ends with exit code 0 when the rollout was promoted or none is under way, 1 when it was rolled back, 5 at the timeout.
+
+Examples:
+  jadeshift monitor
+  jadeshift monitor --timeout-ms 600000 --interval-ms 500";
+
+const VERIFY: &str = "\
+Ends with exit code 1 when the environments differ.
+
+Examples:
+  jadeshift verify
+  jadeshift verify --deep --output json";
+
+const CHECK: &str = "\
+Examples:
+  jadeshift check -f bluegreen.yaml";
+
+const DOWN: &str = "\
+Examples:
+  jadeshift down
+  jadeshift --dir /srv/shop down";
+
+const DEMO: &str = "\
+Real processes in a folder of their own, 10,000 Debian packages, and clients that read and write through the gateway for
+the whole time. Ends with exit code 1 when a request failed, a write was lost, or a release ended otherwise than expected.
+
+Examples:
+  jadeshift demo
+  jadeshift demo --output json";
+
+const NODE: &str = "\
+Examples:
+  jadeshift node --data-dir data --http 127.0.0.1:8080 --admin 127.0.0.1:8081";
+
+const COMPLETION: &str = "\
+Examples:
+  jadeshift completion bash
+  jadeshift completion zsh";
+
+#[cfg(test)]
+mod tests;

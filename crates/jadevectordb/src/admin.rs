@@ -1,0 +1,299 @@
+//! The admin protocol: what a coordinator asks of a node, and what one node asks of another (`wire::admin` lists it).
+
+use crate::engine::{Node, RoleError, WriteError};
+use crate::feed;
+use crate::rest;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use client::{Admin, Http};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wire::admin::{
+    AdminError, AdminErrorCode, Counters, Digest, Epoch, EpochCall, Follow, FollowerState, Lsn, Marker, NodeState,
+    Promote, ProveFollow, Replay, Role, SampledReads,
+};
+use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
+
+/// How long a digest call waits for its marker.
+const MARKER_WAIT: Duration = Duration::from_secs(5);
+/// How long the other node may take to show that it could be followed.
+const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// All calls of the protocol, behind the admin token.
+pub fn router(node: Node) -> Router {
+    Router::new()
+        .route("/admin/v1/state", get(async |State(node): State<Node>| Answer(Ok(state(&node)))))
+        .route("/admin/v1/prove-follow", post(prove_follow))
+        .route("/admin/v1/seal", post(seal))
+        .route("/admin/v1/resume", post(resume))
+        .route("/admin/v1/promote", post(promote))
+        .route("/admin/v1/follow", post(follow))
+        .route("/admin/v1/marker", post(marker))
+        .route("/admin/v1/digest", get(digest))
+        .route("/admin/v1/rehash", post(rehash))
+        .route("/admin/v1/reads", get(reads))
+        .route("/admin/v1/replay", post(replay))
+        .route("/admin/v1/stop", post(stop))
+        .route("/admin/v1/feed", get(serve_feed))
+        .route("/admin/v1/snapshot", get(serve_snapshot))
+        .layer(middleware::from_fn_with_state(node.clone(), authorise))
+        .with_state(node)
+}
+
+/// An answer of the protocol: JSON either way.
+struct Answer<T>(Result<T, AdminError>);
+
+impl<T: serde::Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match self.0 {
+            Ok(value) => json(StatusCode::OK, &value),
+            Err(error) => refusal(&error),
+        }
+    }
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn refusal(error: &AdminError) -> Response {
+    let status = match error.code {
+        AdminErrorCode::BadRequest => StatusCode::BAD_REQUEST,
+        AdminErrorCode::Unauthorised => StatusCode::UNAUTHORIZED,
+        AdminErrorCode::NotFound => StatusCode::NOT_FOUND,
+        AdminErrorCode::StaleEpoch
+        | AdminErrorCode::WrongState
+        | AdminErrorCode::LogTruncated
+        | AdminErrorCode::Diverged => StatusCode::CONFLICT,
+        AdminErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json(status, error)
+}
+
+/// A refusal with the highest epoch this node has seen.
+pub(crate) fn refuse(node: &Node, code: AdminErrorCode, message: impl Into<String>) -> AdminError {
+    AdminError { code, message: message.into(), epoch_seen: node.shared().status.borrow().file.epoch_seen }
+}
+
+fn refuse_role(node: &Node, error: RoleError) -> AdminError {
+    let code = match &error {
+        RoleError::StaleEpoch { .. } => AdminErrorCode::StaleEpoch,
+        RoleError::WrongState { .. } | RoleError::WrongPosition { .. } | RoleError::Discontinuous(_) => {
+            AdminErrorCode::WrongState
+        }
+        RoleError::Disk(_) | RoleError::Closing => AdminErrorCode::Unavailable,
+    };
+    refuse(node, code, error.to_string())
+}
+
+async fn authorise(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    // Compared by hash, so that the time taken says nothing about the token.
+    if blake3::hash(token.as_bytes()) != blake3::hash(node.config().admin_token.as_bytes()) {
+        let message = "send `Authorization: Bearer` with this node's admin token";
+        return refusal(&refuse(&node, AdminErrorCode::Unauthorised, message));
+    }
+    next.run(request).await
+}
+
+fn parse<T: DeserializeOwned>(node: &Node, body: &[u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(body).map_err(|error| refuse(node, AdminErrorCode::BadRequest, format!("body: {error}")))
+}
+
+/// Everything a coordinator needs to know.
+pub fn state(node: &Node) -> NodeState {
+    let shared = node.shared();
+    let status = shared.status.borrow().clone();
+    let position = node.position();
+    let follows = matches!(status.file.role, Role::Follower { .. });
+    let counters = &shared.counters;
+    NodeState {
+        cluster_id: status.file.cluster_id,
+        node_id: status.file.node_id,
+        instance: shared.instance.clone(),
+        version: shared.config.version.clone(),
+        wire_version: WIRE_VERSION,
+        role: status.file.role,
+        epoch_seen: status.file.epoch_seen,
+        lsn: position.lsn,
+        lsn_epoch: position.epoch,
+        ready: node.ready(),
+        failed: status.failed,
+        held_writes: node.held_writes(),
+        feed: follows.then(|| shared.feed.lock().clone()),
+        followers: followers(node),
+        counters: Counters {
+            reads: counters.reads.load(Ordering::Relaxed),
+            read_errors: counters.read_errors.load(Ordering::Relaxed),
+            writes: counters.writes.load(Ordering::Relaxed),
+            write_errors: counters.write_errors.load(Ordering::Relaxed),
+            replays: counters.replays.load(Ordering::Relaxed),
+            forwarded: counters.forwarded.load(Ordering::Relaxed),
+        },
+        databases: shared.store.databases().len() as u64,
+        vectors: shared.store.vector_count() as u64,
+        unindexed: shared.store.unindexed() as u64,
+        resident_bytes: resident_bytes(),
+    }
+}
+
+fn followers(node: &Node) -> Vec<FollowerState> {
+    let followers = node.shared().followers.lock();
+    followers.iter().map(|(id, seen)| FollowerState { node_id: id.clone(), sent_lsn: seen.sent_lsn }).collect()
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+async fn prove_follow(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    Answer(prove(&node, &body).await)
+}
+
+async fn prove(node: &Node, body: &[u8]) -> Result<NodeState, AdminError> {
+    let call: ProveFollow = parse(node, body)?;
+    let wrong = |why: String| refuse(node, AdminErrorCode::WrongState, why);
+    let other = Admin::new(Http::new(), &call.primary.admin, &node.config().admin_token, PROOF_TIMEOUT);
+    let seen = other.state().await.map_err(|error| wrong(format!("{}: {error}", call.primary.admin)))?;
+    if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(&seen.wire_version) {
+        return Err(wrong(format!(
+            "{} speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}",
+            call.primary.admin, seen.wire_version
+        )));
+    }
+    let here = state(node);
+    if seen.cluster_id != here.cluster_id {
+        return Err(wrong(format!("{} holds another history ({})", call.primary.admin, seen.cluster_id)));
+    }
+    Ok(here)
+}
+
+async fn seal(State(node): State<Node>, body: Bytes) -> Response {
+    let call = match parse::<EpochCall>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return refusal(&error),
+    };
+    Answer(node.seal(call.epoch).await.map_err(|error| refuse_role(&node, error))).into_response()
+}
+
+async fn resume(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let call = match parse::<EpochCall>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    let done = node.resume(call.epoch).await;
+    Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
+}
+
+async fn promote(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let call = match parse::<Promote>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    let done = node.promote(call.epoch, call.lsn).await;
+    Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
+}
+
+async fn follow(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let call = match parse::<Follow>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    let done = node.follow(call.epoch, call.primary).await;
+    Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
+}
+
+async fn marker(State(node): State<Node>) -> Answer<Marker> {
+    Answer(node.marker().await.map(|lsn| Marker { lsn }).map_err(|error| {
+        let code = match error {
+            WriteError::NotPrimary => AdminErrorCode::WrongState,
+            _ => AdminErrorCode::Unavailable,
+        };
+        refuse(&node, code, error.to_string())
+    }))
+}
+
+#[derive(Deserialize)]
+struct AtLsn {
+    lsn: Lsn,
+}
+
+async fn digest(State(node): State<Node>, Query(at): Query<AtLsn>) -> Answer<Digest> {
+    Answer(match node.digest_at(at.lsn, MARKER_WAIT).await {
+        Some(digest) => Ok(Digest { lsn: at.lsn, digest: digest.root, records: digest.records }),
+        None => Err(refuse(
+            &node,
+            AdminErrorCode::NotFound,
+            format!("no digest is known at LSN {}: this node stands at {}, and keeps those at markers", at.lsn, node.lsn()),
+        )),
+    })
+}
+
+async fn rehash(State(node): State<Node>) -> Response {
+    let rehashed = feed::rehash(&node).await;
+    Answer(rehashed.map_err(|error| refuse(&node, AdminErrorCode::Unavailable, error))).into_response()
+}
+
+#[derive(Deserialize)]
+struct Most {
+    max: usize,
+}
+
+async fn reads(State(node): State<Node>, Query(most): Query<Most>) -> Answer<SampledReads> {
+    Answer(Ok(SampledReads { reads: node.sample().take(most.max) }))
+}
+
+async fn replay(State(node): State<Node>, body: Bytes) -> Response {
+    match parse::<Replay>(&node, &body) {
+        Ok(call) => Answer(Ok(rest::search::replay(&node, &call).await)).into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+async fn stop(State(node): State<Node>) -> Answer<NodeState> {
+    let last = state(&node);
+    node.request_shutdown();
+    Answer(Ok(last))
+}
+
+#[derive(Deserialize)]
+struct FeedQuery {
+    after: Lsn,
+    epoch: Epoch,
+    #[serde(default)]
+    cluster: String,
+    follower: String,
+}
+
+async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) -> Response {
+    match feed::serve(&node, query.after, query.epoch, &query.cluster, &query.follower) {
+        Ok(body) => Body::new(body).into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct SnapshotQuery {
+    follower: String,
+}
+
+async fn serve_snapshot(State(node): State<Node>, Query(query): Query<SnapshotQuery>) -> Response {
+    match feed::serve_snapshot(&node, &query.follower) {
+        Ok(body) => Body::new(body).into_response(),
+        Err(error) => refusal(&error),
+    }
+}

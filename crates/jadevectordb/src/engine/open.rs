@@ -1,0 +1,123 @@
+//! Starting a node: hold the folder, recover snapshot and log, then let the threads run.
+
+use super::role::{RoleFile, new_id};
+use super::snapshotter::{self, SnapshotTail, Snapshotter};
+use super::writer::{Group, Writer};
+use super::{Node, Position, QUEUE_LENGTH, RequestCounters, Shared, Status, indexer};
+use crate::config::Config;
+use crate::record::Op;
+use crate::sample::ReadSample;
+use crate::store::Store;
+use changelog::{DataDir, DataDirError, Log, LogOptions, Recovery, Start};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use wire::admin::{FeedState, Role};
+
+/// Why a node does not start. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0}")]
+    Folder(#[from] DataDirError),
+    #[error("{0}")]
+    Role(String),
+    #[error("the snapshot cannot be used: {0}")]
+    Snapshot(String),
+    #[error("the log cannot be used: {0}")]
+    Log(#[from] changelog::OpenError),
+    #[error("{0}")]
+    Begin(#[from] super::RoleError),
+    #[error("could not start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error("a node needs a tokio runtime around it")]
+    Runtime,
+}
+
+pub(super) fn open(config: Config) -> Result<Node, OpenError> {
+    let runtime = tokio::runtime::Handle::try_current().map_err(|_| OpenError::Runtime)?;
+    let dir = DataDir::open(&config.data_dir)?;
+    let role = RoleFile::load(&config.data_dir).map_err(OpenError::Role)?;
+    let store = Store::new(config.index.clone());
+    let (head, tail) = snapshotter::load(&dir, &store).map_err(OpenError::Snapshot)?;
+    let start = head.as_ref().map_or_else(Start::beginning, |head| head.start.clone());
+    let replay = |frame: changelog::Frame| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        store.apply(frame.lsn, Op::decode(&frame.payload)?);
+        Ok(())
+    };
+    let (log, recovery) = Log::open_replaying(&dir, LogOptions::default(), &start, replay)?;
+    report(&recovery);
+    let position = Position { lsn: recovery.last_lsn, epoch: recovery.last_epoch };
+    let (role, first) = match role {
+        Some(role) => (role, false),
+        None => (RoleFile::first(config.join), true),
+    };
+    let status = Status {
+        file: role.clone(),
+        failed: None,
+        complete_at: tail.map_or(0, |tail: SnapshotTail| tail.complete_at),
+        session: 0,
+    };
+    let due_bytes = config.limits.snapshot_log_bytes;
+    let (tasks, queue) = mpsc::channel(QUEUE_LENGTH);
+    let shared = Arc::new(Shared {
+        log: log.reader(),
+        store,
+        tasks: tasks.clone(),
+        status: watch::Sender::new(status),
+        position: watch::Sender::new(position),
+        markers: Mutex::default(),
+        feed: Mutex::new(FeedState { connected: false, primary_lsn: 0, lag_ms: 0, seeding: None, error: None }),
+        followers: Mutex::default(),
+        counters: RequestCounters::default(),
+        sample: ReadSample::default(),
+        instance: new_id(),
+        held_writes: 0.into(),
+        held_bytes: 0.into(),
+        shutdown: watch::Sender::new(false),
+        closed: false.into(),
+        dir: Mutex::new(Some(dir.clone())),
+        writer: Mutex::new(None),
+        indexer: Mutex::new(None),
+        config,
+    });
+    let mut writer = Writer {
+        shared: shared.clone(),
+        tasks: queue,
+        log,
+        role,
+        position,
+        session: 0,
+        snapshotter: Snapshotter::new(log_bytes_hint(&recovery), due_bytes, dir.clone(), tasks.downgrade()),
+        group: Group::default(),
+    };
+    if first {
+        writer.role.store(&shared.config.data_dir)?;
+    }
+    if let Role::Primary { epoch } = writer.role.role {
+        writer.open_epoch(epoch)?;
+    }
+    let thread = |name: &str| std::thread::Builder::new().name(name.into());
+    let weak = Arc::downgrade(&shared);
+    *shared.writer.lock() = Some(thread("writer").spawn(move || writer.run()).map_err(OpenError::Thread)?);
+    *shared.indexer.lock() = Some(thread("indexer").spawn(move || indexer::run(&weak)).map_err(OpenError::Thread)?);
+    let node = Node { shared };
+    runtime.spawn(crate::feed::supervise(node.clone()));
+    Ok(node)
+}
+
+/// Log that lies behind the newest snapshot, so that a restart does not begin counting anew.
+fn log_bytes_hint(recovery: &Recovery) -> u64 {
+    // Records of a few hundred bytes are the common case; this only decides when the next snapshot is due.
+    recovery.frames.saturating_mul(512)
+}
+
+fn report(recovery: &Recovery) {
+    if let Some(cut) = &recovery.cut {
+        tracing::warn!(
+            file = %cut.path.display(),
+            bytes = recovery.truncated_bytes,
+            "an unfinished, never acknowledged group was cut off the log"
+        );
+    }
+    tracing::info!(lsn = recovery.last_lsn, epoch = recovery.last_epoch, records = recovery.frames, "recovered");
+}

@@ -1,0 +1,402 @@
+//! The writer thread: the one owner of log, store and role.
+
+use super::role::{Change, RoleError, RoleFile};
+use super::snapshotter::{SnapshotTail, Snapshotter, copy_folder};
+use super::{Applied, Condition, MARKERS_KEPT, Position, Shared, WriteError, frame};
+use crate::record::Op;
+use crate::store::{Database, Digest, Store};
+use bytes::Bytes;
+use changelog::{Frame, Log, SnapshotWriter, Start};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use wire::admin::{Epoch, Lsn, Peer, Role, Sealed};
+
+/// Tasks and bytes taken into one group, and so into one fsync.
+const GROUP_TASKS_MAX: usize = 1_024;
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// The end of a call that is answered by the writer thread.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, RoleError>>;
+
+pub(crate) enum Task {
+    Write { op: Op, payload: Bytes, condition: Condition, reply: oneshot::Sender<Result<Applied, WriteError>> },
+    Replicate { session: u64, records: Vec<(Frame, Op)>, reply: Reply<()> },
+    Install { session: u64, seed: Box<Seed>, reply: Reply<()> },
+    Seal { epoch: Epoch, reply: Reply<Sealed> },
+    Resume { epoch: Epoch, reply: Reply<()> },
+    Promote { epoch: Epoch, lsn: Lsn, reply: Reply<()> },
+    Follow { epoch: Epoch, primary: Peer, reply: Reply<()> },
+    Digest { reply: Reply<(Position, Digest)> },
+    SnapshotWritten { through: Result<Lsn, String> },
+    Close,
+}
+
+/// A received snapshot, already on this node's disk.
+pub(crate) struct Seed {
+    pub store: Store,
+    pub cluster_id: String,
+    /// The log goes on from here.
+    pub start: Start,
+    /// The content is a state of the history from this LSN on.
+    pub complete_at: Lsn,
+    /// The received snapshot, without its end yet.
+    pub snapshot: SnapshotWriter,
+}
+
+pub(super) struct Writer {
+    pub shared: Arc<Shared>,
+    pub tasks: mpsc::Receiver<Task>,
+    pub log: Log,
+    pub role: RoleFile,
+    pub position: Position,
+    /// Grows with every `follow`; what an earlier session still delivers is refused.
+    pub session: u64,
+    pub snapshotter: Snapshotter,
+    pub group: Group,
+}
+
+/// Writes that go to the disk together.
+#[derive(Default)]
+pub(super) struct Group {
+    frames: Vec<Frame>,
+    ops: Vec<(Op, Option<oneshot::Sender<Result<Applied, WriteError>>>)>,
+    bytes: usize,
+}
+
+impl Writer {
+    pub fn run(mut self) {
+        while let Some(task) = self.tasks.blocking_recv() {
+            let mut taken = 1;
+            let mut open = self.take(task);
+            while open && taken < GROUP_TASKS_MAX && self.group.bytes < GROUP_BYTES_MAX {
+                let Ok(task) = self.tasks.try_recv() else { break };
+                taken += 1;
+                open = self.take(task);
+            }
+            self.commit();
+            if !open {
+                break;
+            }
+            self.snapshotter.consider(&self.shared, self.position);
+        }
+        self.snapshotter.finish();
+    }
+
+    /// Takes one task; false when it was the last.
+    fn take(&mut self, task: Task) -> bool {
+        match task {
+            Task::Write { op, payload, condition, reply } => self.admit(op, payload, condition, reply),
+            other => {
+                // Everything else is decided upon a state with nothing under way.
+                self.commit();
+                return self.perform(other);
+            }
+        }
+        true
+    }
+
+    fn admit(
+        &mut self,
+        op: Op,
+        payload: Bytes,
+        condition: Condition,
+        reply: oneshot::Sender<Result<Applied, WriteError>>,
+    ) {
+        // What is decided by looking at the store needs the writes before it applied; vectors need only the
+        // description of their database, which changes in groups of its own.
+        let alone = !op.is_vector_op() || condition != Condition::None;
+        if alone {
+            self.commit();
+        }
+        if let Err(error) = self.check(&op, &condition) {
+            // A client that went away needs no answer.
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.push(op, payload, Some(reply));
+        if alone {
+            self.commit();
+        }
+    }
+
+    fn check(&self, op: &Op, condition: &Condition) -> Result<(), WriteError> {
+        if !matches!(self.role.role, Role::Primary { .. }) {
+            return Err(WriteError::NotPrimary);
+        }
+        if let Some(failure) = self.shared.status.borrow().failed.clone() {
+            return Err(WriteError::Failed(failure));
+        }
+        let store = &self.shared.store;
+        let unless = |met: bool, otherwise: String| if met { Ok(()) } else { Err(WriteError::Conflict(otherwise)) };
+        match condition {
+            Condition::None => Ok(()),
+            Condition::UsernameFree(name) => {
+                unless(store.user_named(name).is_none(), format!("user `{name}` exists already"))
+            }
+            Condition::UserExists(id) => unless(store.user(id).is_some(), format!("user `{id}` does not exist")),
+            Condition::ApiKeyExists(id) => {
+                unless(store.api_key(id).is_some(), format!("API key `{id}` does not exist"))
+            }
+            Condition::DatabaseExists(id) => {
+                store.database(id).map(|_| ()).ok_or_else(|| WriteError::UnknownDatabase(id.clone()))
+            }
+        }?;
+        match op {
+            Op::PutVectors { database, vectors } => {
+                let record = store.database(database).ok_or_else(|| WriteError::UnknownDatabase(database.clone()))?;
+                let expected = record.record().dimension;
+                let wrong = vectors.iter().position(|vector| vector.values.len() != expected);
+                wrong.map_or(Ok(()), |position| {
+                    Err(WriteError::Dimension { expected, got: vectors[position].values.len(), position })
+                })
+            }
+            Op::DeleteVectors { database, .. } | Op::DropDatabase { database } => {
+                store.database(database).map(|_| ()).ok_or_else(|| WriteError::UnknownDatabase(database.clone()))
+            }
+            Op::PutDatabase(record) => Database::check(record, &self.shared.config.index)
+                .map_err(|error| WriteError::Conflict(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn push(&mut self, op: Op, payload: Bytes, reply: Option<oneshot::Sender<Result<Applied, WriteError>>>) {
+        let lsn = self.position.lsn + self.group.frames.len() as Lsn + 1;
+        self.group.bytes += payload.len();
+        self.group.frames.push(frame(Position { lsn, epoch: self.position.epoch }, payload));
+        self.group.ops.push((op, reply));
+    }
+
+    /// Puts the group on disk, applies it, and only then answers.
+    fn commit(&mut self) {
+        // Whoever waits for an answer is told what went wrong by the answer.
+        let _ = self.try_commit();
+    }
+
+    fn try_commit(&mut self) -> Result<(), String> {
+        if self.group.frames.is_empty() {
+            return Ok(());
+        }
+        let group = std::mem::take(&mut self.group);
+        if let Err(error) = self.to_disk(&group.frames) {
+            for (_, reply) in group.ops {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(WriteError::Failed(error.clone())));
+                }
+            }
+            return Err(error);
+        }
+        let mut answers = Vec::with_capacity(group.ops.len());
+        for (frame, (op, reply)) in group.frames.iter().zip(group.ops) {
+            let applied = Applied { lsn: frame.lsn, affected: self.apply(frame, op) };
+            answers.push((reply, applied));
+        }
+        self.announce(group.bytes);
+        for (reply, applied) in answers {
+            if let Some(reply) = reply {
+                let _ = reply.send(Ok(applied));
+            }
+        }
+        Ok(())
+    }
+
+    fn to_disk(&mut self, frames: &[Frame]) -> Result<(), String> {
+        let Err(error) = self.log.append(frames).and_then(|()| self.log.sync()) else { return Ok(()) };
+        let text = error.to_string();
+        if error.is_final() {
+            tracing::error!(error = text, "the log cannot be written; writes are refused from now on");
+            self.shared.status.send_modify(|status| status.failed = Some(text.clone()));
+        } else {
+            tracing::warn!(error = text, "a group of writes was refused");
+        }
+        Err(text)
+    }
+
+    fn apply(&mut self, frame: &Frame, op: Op) -> usize {
+        let remember = matches!(op, Op::Marker | Op::OpenEpoch);
+        let affected = self.shared.store.apply(frame.lsn, op);
+        self.position = Position { lsn: frame.lsn, epoch: frame.epoch };
+        if remember {
+            let digest = self.shared.store.digest();
+            let mut markers = self.shared.markers.lock();
+            if markers.len() == MARKERS_KEPT {
+                markers.pop_front();
+            }
+            markers.push_back((frame.lsn, digest));
+        }
+        affected
+    }
+
+    fn announce(&mut self, bytes: usize) {
+        self.snapshotter.log_bytes += bytes as u64;
+        self.shared.position.send_replace(self.position);
+    }
+
+    /// Does one task that is no write; false when it was the last.
+    fn perform(&mut self, task: Task) -> bool {
+        match task {
+            Task::Write { .. } => {}
+            Task::Replicate { session, records, reply } => answer(reply, self.replicate(session, records)),
+            Task::Install { session, seed, reply } => answer(reply, self.install(session, *seed)),
+            Task::Seal { epoch, reply } => answer(reply, self.seal(epoch)),
+            Task::Resume { epoch, reply } => {
+                let change = self.role.judge_resume(epoch);
+                answer(reply, change.and_then(|change| self.reign(change, epoch)));
+            }
+            Task::Promote { epoch, lsn, reply } => {
+                let change = self.role.judge_promote(epoch, lsn, self.position.lsn).and_then(|change| self.whole(change));
+                answer(reply, change.and_then(|change| self.reign(change, epoch)));
+            }
+            Task::Follow { epoch, primary, reply } => answer(reply, self.follow(epoch, &primary)),
+            Task::Digest { reply } => answer(reply, Ok((self.position, self.shared.store.digest()))),
+            Task::SnapshotWritten { through } => self.snapshotter.written(&self.shared, &mut self.log, through),
+            Task::Close => return false,
+        }
+        true
+    }
+
+    /// A follower whose snapshot is not yet followed up to its end has no state of the history at all.
+    fn whole(&self, change: Change) -> Result<Change, RoleError> {
+        let complete_at = self.shared.status.borrow().complete_at;
+        if self.position.lsn < complete_at {
+            return Err(RoleError::WrongPosition { here: self.position.lsn, wanted: complete_at });
+        }
+        Ok(change)
+    }
+
+    fn seal(&mut self, epoch: Epoch) -> Result<Sealed, RoleError> {
+        if self.role.judge_seal(epoch)? {
+            let digest = self.shared.store.digest().root;
+            self.become_role(Role::Sealed { epoch, lsn: self.position.lsn, digest }, epoch)?;
+        }
+        match &self.role.role {
+            Role::Sealed { epoch, lsn, digest } => Ok(Sealed { epoch: *epoch, lsn: *lsn, digest: digest.clone() }),
+            // `become_role` has just made it so.
+            _ => Err(RoleError::Closing),
+        }
+    }
+
+    /// Becomes primary of `epoch`: durable first, then the record that opens the epoch, then writes.
+    fn reign(&mut self, change: Change, epoch: Epoch) -> Result<(), RoleError> {
+        let Change::To(role) = change else { return self.open_epoch(epoch) };
+        self.session += 1;
+        let mut file = self.role.clone();
+        file.role = role;
+        file.epoch_seen = epoch;
+        file.store(&self.shared.config.data_dir)?;
+        self.role = file;
+        self.open_epoch(epoch)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Writes the first record of the epoch unless it is there (a crash may have come between role and record).
+    pub fn open_epoch(&mut self, epoch: Epoch) -> Result<(), RoleError> {
+        if self.position.epoch >= epoch {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.position.epoch, epoch);
+        self.push(Op::OpenEpoch, Op::OpenEpoch.encode(), None);
+        self.try_commit().map_err(|error| {
+            self.position.epoch = before;
+            RoleError::Disk(error)
+        })
+    }
+
+    fn follow(&mut self, epoch: Epoch, primary: &Peer) -> Result<(), RoleError> {
+        if let Change::To(role) = self.role.judge_follow(epoch, primary)? {
+            self.session += 1;
+            self.become_role(role, epoch)?;
+        }
+        Ok(())
+    }
+
+    fn become_role(&mut self, role: Role, epoch: Epoch) -> Result<(), RoleError> {
+        let mut file = self.role.clone();
+        file.role = role;
+        file.epoch_seen = epoch;
+        file.store(&self.shared.config.data_dir)?;
+        self.role = file;
+        self.publish();
+        Ok(())
+    }
+
+    pub fn publish(&self) {
+        let (file, session) = (self.role.clone(), self.session);
+        self.shared.status.send_modify(|status| {
+            status.file = file;
+            status.session = session;
+        });
+    }
+
+    fn current(&self, session: u64) -> Result<(), RoleError> {
+        if session == self.session && matches!(self.role.role, Role::Follower { .. }) {
+            return Ok(());
+        }
+        Err(RoleError::WrongState { role: "no longer following that primary".into(), why: "its records came late".into() })
+    }
+
+    fn replicate(&mut self, session: u64, records: Vec<(Frame, Op)>) -> Result<(), RoleError> {
+        self.current(session)?;
+        if let Some(failure) = self.shared.status.borrow().failed.clone() {
+            return Err(RoleError::Disk(failure));
+        }
+        let mut expected = self.position;
+        for (frame, _) in &records {
+            if frame.lsn != expected.lsn + 1 || frame.epoch < expected.epoch {
+                return Err(RoleError::Discontinuous(format!(
+                    "LSN {} of epoch {} after LSN {} of epoch {}",
+                    frame.lsn, frame.epoch, expected.lsn, expected.epoch
+                )));
+            }
+            expected = Position { lsn: frame.lsn, epoch: frame.epoch };
+        }
+        let (frames, ops): (Vec<Frame>, Vec<Op>) = records.into_iter().unzip();
+        self.to_disk(&frames).map_err(RoleError::Disk)?;
+        let mut bytes = 0;
+        for (frame, op) in frames.iter().zip(ops) {
+            bytes += frame.payload.len();
+            self.apply(frame, op);
+        }
+        self.announce(bytes);
+        Ok(())
+    }
+
+    fn install(&mut self, session: u64, seed: Seed) -> Result<(), RoleError> {
+        self.current(session)?;
+        let data_dir = self.shared.config.data_dir.clone();
+        let disk = |error: String| RoleError::Disk(error);
+        if self.position.lsn > 0 {
+            self.set_aside().map_err(disk)?;
+        }
+        // Identity before content: a crash in between leaves an empty folder of this history, which seeds again.
+        let mut file = self.role.clone();
+        file.cluster_id = seed.cluster_id;
+        file.store(&data_dir)?;
+        self.role = file;
+        let tail = SnapshotTail { complete_at: seed.complete_at }.to_bytes().map_err(disk)?;
+        seed.snapshot.finish(&tail).map_err(|error| disk(error.to_string()))?;
+        self.log.reset(&seed.start).map_err(|error| disk(error.to_string()))?;
+        self.shared.store.replace_by(seed.store);
+        self.shared.markers.lock().clear();
+        self.position = Position { lsn: seed.start.lsn, epoch: seed.start.epoch() };
+        self.shared.status.send_modify(|status| status.complete_at = seed.complete_at);
+        self.publish();
+        self.shared.position.send_replace(self.position);
+        Ok(())
+    }
+
+    /// Keeps what this node had and the primary does not in a folder of its own.
+    fn set_aside(&mut self) -> Result<(), String> {
+        let data_dir = &self.shared.config.data_dir;
+        let aside = data_dir.join("set-aside").join(format!("epoch-{}-lsn-{}", self.position.epoch, self.position.lsn));
+        copy_folder(&data_dir.join("log"), &aside.join("log"))?;
+        copy_folder(&data_dir.join("snapshot"), &aside.join("snapshot"))?;
+        tracing::warn!(folder = %aside.display(), "this node's own history was set aside before seeding anew");
+        Ok(())
+    }
+}
+
+/// A caller that went away needs no answer.
+fn answer<T>(reply: Reply<T>, result: Result<T, RoleError>) {
+    let _ = reply.send(result);
+}

@@ -1,0 +1,29 @@
+//! The change feed: the log, read by another node.
+//!
+//! A stream is a sequence of log frames. Frames with LSN 0 are announcements ([`Announcement`]): the first frame is one,
+//! and one follows at least every 100 ms, so that silence means a broken connection.
+
+mod follow;
+mod rehash;
+mod seed;
+mod serve;
+
+pub(crate) use follow::supervise;
+pub use rehash::rehash;
+pub use serve::{FeedBody, serve, serve_snapshot};
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use wire::admin::Lsn;
+
+/// Longest silence on a feed.
+const ANNOUNCE_EVERY: Duration = Duration::from_millis(100);
+
+/// What the served node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Announcement {
+    cluster_id: String,
+    wire_version: u32,
+    /// Last LSN on its disk.
+    lsn: Lsn,
+}

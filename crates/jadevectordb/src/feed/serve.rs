@@ -1,0 +1,188 @@
+//! Serving the feed and snapshots to other nodes.
+
+use super::{ANNOUNCE_EVERY, Announcement};
+use crate::admin::refuse;
+use crate::engine::{FollowerSeen, Node, SnapshotHead, SnapshotTail};
+use bytes::{Bytes, BytesMut};
+use changelog::{Batch, Frame, LogReader, ReadError, SnapshotEncoder};
+use http_body::{Body, Frame as BodyFrame};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use wire::admin::{AdminError, AdminErrorCode, Epoch, Lsn};
+use wire::headers::WIRE_VERSION;
+
+/// Bytes read from the log at once.
+const BATCH_BYTES: usize = 1 << 20;
+/// Records behind from which on reading goes to a thread of its own.
+const FAR_BEHIND: Lsn = 10_000;
+/// Batches on their way to one follower; with the sockets' buffers the most that one slow follower costs is 4 MiB.
+const BATCHES_UNDER_WAY: usize = 4;
+/// Snapshot bytes gathered into one piece of the body.
+const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
+
+/// A body that ends when its sender does.
+pub struct FeedBody {
+    pieces: mpsc::Receiver<Bytes>,
+}
+
+impl Body for FeedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        self.pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(BodyFrame::data(piece))))
+    }
+}
+
+/// Begins a stream of everything after `after`.
+///
+/// # Errors
+/// Refused when the asking node holds another history, or the log no longer reaches back so far.
+pub fn serve(
+    node: &Node,
+    after: Lsn,
+    epoch: Epoch,
+    cluster: &str,
+    follower: &str,
+) -> Result<FeedBody, AdminError> {
+    let cluster_id = node.shared().status.borrow().file.cluster_id.clone();
+    if cluster_id.is_empty() || (!cluster.is_empty() && cluster != cluster_id) {
+        let message = format!("this node holds the history `{cluster_id}`, not `{cluster}`");
+        return Err(refuse(node, AdminErrorCode::WrongState, message));
+    }
+    let position = node.position();
+    if after > position.lsn {
+        let message = format!("LSN {after} is ahead of this node, which stands at {}", position.lsn);
+        return Err(refuse(node, AdminErrorCode::Diverged, message));
+    }
+    let log = node.shared().log.renewed();
+    match log.epoch_at(after) {
+        Some(here) if here == epoch => {}
+        None if after == 0 => {}
+        here => {
+            let message = format!("LSN {after} is of epoch {here:?} here, not of epoch {epoch}");
+            return Err(refuse(node, AdminErrorCode::Diverged, message));
+        }
+    }
+    if let Err(ReadError::Truncated { first_available, .. }) = log.read_after(after, 1) {
+        let message = format!("the log begins at LSN {first_available}; seed anew");
+        return Err(refuse(node, AdminErrorCode::LogTruncated, message));
+    }
+    note(node, follower, after);
+    let (sender, pieces) = mpsc::channel(BATCHES_UNDER_WAY);
+    tokio::spawn(stream(node.clone(), log, after, follower.to_string(), sender));
+    Ok(FeedBody { pieces })
+}
+
+/// Remembers how far a follower was served: the log is kept for it, up to a bound.
+fn note(node: &Node, follower: &str, sent_lsn: Lsn) {
+    let seen = FollowerSeen { sent_lsn, seen: Instant::now() };
+    node.shared().followers.lock().insert(follower.to_string(), seen);
+}
+
+async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, sender: mpsc::Sender<Bytes>) {
+    let mut position = node.shared().position.subscribe();
+    let mut announced = None;
+    loop {
+        let batch = match read(&log, after, node.lsn()).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::warn!(error, follower, "the feed ends");
+                return;
+            }
+        };
+        let mut pieces = batch.pieces;
+        let due = announced.is_none_or(|at: Instant| at.elapsed() >= ANNOUNCE_EVERY);
+        if due && let Some(piece) = announcement(&node) {
+            announced = Some(Instant::now());
+            pieces.insert(0, piece);
+        }
+        for piece in pieces {
+            if sender.send(piece).await.is_err() {
+                node.shared().followers.lock().remove(&follower);
+                return;
+            }
+        }
+        if batch.last_lsn > 0 {
+            after = batch.last_lsn;
+            note(&node, &follower, after);
+            continue;
+        }
+        if node.shutdown_requested() {
+            return;
+        }
+        tokio::select! {
+            _ = position.wait_for(|position| position.lsn > after) => {}
+            () = tokio::time::sleep(ANNOUNCE_EVERY) => {}
+            () = sender.closed() => {}
+            () = node.until_shutdown() => {}
+        }
+    }
+}
+
+/// The next batch after `after`. Far behind, it comes from files and may take a moment; the tail is in memory.
+async fn read(log: &LogReader, after: Lsn, newest: Lsn) -> Result<Batch, String> {
+    if newest.saturating_sub(after) < FAR_BEHIND {
+        return log.read_encoded_after(after, BATCH_BYTES).map_err(|error| error.to_string());
+    }
+    let log = log.clone();
+    let reading = tokio::task::spawn_blocking(move || log.read_encoded_after(after, BATCH_BYTES));
+    reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+fn announcement(node: &Node) -> Option<Bytes> {
+    let announcement = Announcement {
+        cluster_id: node.shared().status.borrow().file.cluster_id.clone(),
+        wire_version: WIRE_VERSION,
+        lsn: node.lsn(),
+    };
+    let payload = serde_json::to_vec(&announcement).ok()?;
+    let mut piece = BytesMut::new();
+    Frame { lsn: 0, epoch: 0, payload: payload.into() }.encode_into(&mut piece).ok()?;
+    Some(piece.freeze())
+}
+
+/// Begins a stream of all records: a snapshot in the encoding of snapshot files.
+///
+/// # Errors
+/// Refused while this node is not complete itself.
+pub fn serve_snapshot(node: &Node, follower: &str) -> Result<FeedBody, AdminError> {
+    if !node.ready() {
+        return Err(refuse(node, AdminErrorCode::Unavailable, "this node is not complete itself"));
+    }
+    let (sender, pieces) = mpsc::channel(BATCHES_UNDER_WAY);
+    let (node, follower) = (node.clone(), follower.to_string());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = write_snapshot(&node, &follower, &sender) {
+            tracing::warn!(%error, follower, "the snapshot ends early");
+        }
+    });
+    Ok(FeedBody { pieces })
+}
+
+fn write_snapshot(node: &Node, follower: &str, sender: &mpsc::Sender<Bytes>) -> Result<(), String> {
+    let head = SnapshotHead::of(node.shared()).ok_or("the log was replaced meanwhile")?;
+    // From here on the log is kept for this follower.
+    note(node, follower, head.start.lsn);
+    let mut piece = BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES);
+    let mut encoder = SnapshotEncoder::new();
+    encoder.header(&head.to_header()?, &mut piece).map_err(|error| error.to_string())?;
+    node.store().snapshot(|item| {
+        encoder.item(&item, &mut piece).map_err(|error| error.to_string())?;
+        if piece.len() >= SNAPSHOT_PIECE_BYTES {
+            note(node, follower, head.start.lsn);
+            let full = std::mem::replace(&mut piece, BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES));
+            sender.blocking_send(full.freeze()).map_err(|_| "the follower went away".to_string())?;
+        }
+        Ok::<(), String>(())
+    })?;
+    let tail = SnapshotTail { complete_at: node.lsn() };
+    encoder.trailer(&tail.to_bytes()?, &mut piece).map_err(|error| error.to_string())?;
+    sender.blocking_send(piece.freeze()).map_err(|_| "the follower went away".to_string())
+}

@@ -1,0 +1,261 @@
+//! What one record of the log says, and its bytes.
+//!
+//! Vectors have a compact layout of their own; everything rare is JSON, which older and newer versions read alike.
+//! Layout of a payload: one byte format (1), one byte kind, body.
+
+use crate::account::{ApiKey, Token, User};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+const FORMAT: u8 = 1;
+
+/// One change of the one history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Stores or replaces vectors, all or none.
+    PutVectors { database: String, vectors: Vec<VectorRecord> },
+    DeleteVectors { database: String, ids: Vec<String> },
+    /// Creates a database or changes its description.
+    PutDatabase(DatabaseRecord),
+    DropDatabase { database: String },
+    PutUser(User),
+    PutApiKey(ApiKey),
+    PutToken(Token),
+    /// Ends logins, by token hash.
+    DropTokens { token_hashes: Vec<String> },
+    /// First record of a reign.
+    OpenEpoch,
+    /// Every node remembers its digest at this record.
+    Marker,
+}
+
+/// One vector as a client gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VectorRecord {
+    pub id: String,
+    pub values: Vec<f32>,
+    /// A JSON object with sorted keys, or empty.
+    pub metadata: String,
+}
+
+/// One database's description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseRecord {
+    pub database_id: String,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    pub dimension: usize,
+    /// As the client sent it: `HNSW`, `hnsw`, `FLAT`...
+    pub index_type: String,
+    #[serde(default)]
+    pub metric: Metric,
+    pub created_ms: u64,
+    pub updated_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    #[default]
+    Cosine,
+    Euclidean,
+    DotProduct,
+}
+
+/// Bytes that are no record of a version this program reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("record format {0} is newer than this program reads (1): upgrade this node first")]
+    Format(u8),
+    #[error("record kind {0} is not known to this program: upgrade this node first")]
+    Kind(u8),
+    #[error("record is damaged: {0}")]
+    Damaged(String),
+}
+
+const PUT_VECTORS: u8 = 1;
+const DELETE_VECTORS: u8 = 2;
+const PUT_DATABASE: u8 = 3;
+const DROP_DATABASE: u8 = 4;
+const PUT_USER: u8 = 5;
+const PUT_API_KEY: u8 = 6;
+const PUT_TOKEN: u8 = 7;
+const DROP_TOKENS: u8 = 8;
+const OPEN_EPOCH: u8 = 9;
+const MARKER: u8 = 10;
+
+impl Op {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.size_hint());
+        out.put_u8(FORMAT);
+        match self {
+            Op::PutVectors { database, vectors } => {
+                out.put_u8(PUT_VECTORS);
+                put_text(&mut out, database);
+                out.put_u32_le(vectors.len() as u32);
+                for vector in vectors {
+                    put_text(&mut out, &vector.id);
+                    put_text(&mut out, &vector.metadata);
+                    out.put_u32_le(vector.values.len() as u32);
+                    for value in &vector.values {
+                        out.put_u32_le(value.to_bits());
+                    }
+                }
+            }
+            Op::DeleteVectors { database, ids } => {
+                out.put_u8(DELETE_VECTORS);
+                put_text(&mut out, database);
+                out.put_u32_le(ids.len() as u32);
+                for id in ids {
+                    put_text(&mut out, id);
+                }
+            }
+            Op::PutDatabase(record) => put_json(&mut out, PUT_DATABASE, record),
+            Op::DropDatabase { database } => put_json(&mut out, DROP_DATABASE, database),
+            Op::PutUser(user) => put_json(&mut out, PUT_USER, user),
+            Op::PutApiKey(key) => put_json(&mut out, PUT_API_KEY, key),
+            Op::PutToken(token) => put_json(&mut out, PUT_TOKEN, token),
+            Op::DropTokens { token_hashes } => put_json(&mut out, DROP_TOKENS, token_hashes),
+            Op::OpenEpoch => out.put_u8(OPEN_EPOCH),
+            Op::Marker => out.put_u8(MARKER),
+        }
+        out.freeze()
+    }
+
+    /// # Errors
+    /// [`DecodeError`] when a newer program wrote it, or when it is damaged.
+    pub fn decode(mut bytes: &[u8]) -> Result<Op, DecodeError> {
+        let input = &mut bytes;
+        let format = take_u8(input)?;
+        if format != FORMAT {
+            return Err(DecodeError::Format(format));
+        }
+        match take_u8(input)? {
+            PUT_VECTORS => {
+                let database = take_text(input)?;
+                let count = take_u32(input)?;
+                let mut vectors = Vec::with_capacity((count as usize).min(input.len() / 12 + 1));
+                for _ in 0..count {
+                    let id = take_text(input)?;
+                    let metadata = take_text(input)?;
+                    let dimension = take_u32(input)? as usize;
+                    let values = take(input, dimension.saturating_mul(4))?;
+                    let values = values.chunks_exact(4).map(|mut four| f32::from_bits(four.get_u32_le())).collect();
+                    vectors.push(VectorRecord { id, values, metadata });
+                }
+                Ok(Op::PutVectors { database, vectors })
+            }
+            DELETE_VECTORS => {
+                let database = take_text(input)?;
+                let count = take_u32(input)?;
+                let mut ids = Vec::with_capacity((count as usize).min(input.len() / 4 + 1));
+                for _ in 0..count {
+                    ids.push(take_text(input)?);
+                }
+                Ok(Op::DeleteVectors { database, ids })
+            }
+            PUT_DATABASE => Ok(Op::PutDatabase(take_json(input)?)),
+            DROP_DATABASE => Ok(Op::DropDatabase { database: take_json(input)? }),
+            PUT_USER => Ok(Op::PutUser(take_json(input)?)),
+            PUT_API_KEY => Ok(Op::PutApiKey(take_json(input)?)),
+            PUT_TOKEN => Ok(Op::PutToken(take_json(input)?)),
+            DROP_TOKENS => Ok(Op::DropTokens { token_hashes: take_json(input)? }),
+            OPEN_EPOCH => Ok(Op::OpenEpoch),
+            MARKER => Ok(Op::Marker),
+            kind => Err(DecodeError::Kind(kind)),
+        }
+    }
+
+    /// Changes vectors only; such ops need no look at anything but their database's description.
+    pub fn is_vector_op(&self) -> bool {
+        matches!(self, Op::PutVectors { .. } | Op::DeleteVectors { .. })
+    }
+
+    fn size_hint(&self) -> usize {
+        match self {
+            Op::PutVectors { database, vectors } => vectors
+                .iter()
+                .map(|vector| 12 + vector.id.len() + vector.metadata.len() + 4 * vector.values.len())
+                .sum::<usize>()
+                .saturating_add(16 + database.len()),
+            _ => 256,
+        }
+    }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32_le(text.len() as u32);
+    out.put_slice(text.as_bytes());
+}
+
+fn put_json(out: &mut BytesMut, kind: u8, value: &impl Serialize) {
+    out.put_u8(kind);
+    // Plain structs of strings and numbers always have a JSON form.
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    out.put_slice(&json);
+}
+
+fn take<'a>(input: &mut &'a [u8], length: usize) -> Result<&'a [u8], DecodeError> {
+    match input.split_at_checked(length) {
+        Some((head, rest)) => {
+            *input = rest;
+            Ok(head)
+        }
+        None => Err(DecodeError::Damaged(format!("{length} bytes expected, {} left", input.len()))),
+    }
+}
+
+fn take_u8(input: &mut &[u8]) -> Result<u8, DecodeError> {
+    Ok(take(input, 1)?[0])
+}
+
+fn take_u32(input: &mut &[u8]) -> Result<u32, DecodeError> {
+    Ok(take(input, 4)?.get_u32_le())
+}
+
+fn take_text(input: &mut &[u8]) -> Result<String, DecodeError> {
+    let length = take_u32(input)? as usize;
+    let bytes = take(input, length)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Damaged("a text is not UTF-8".into()))
+}
+
+fn take_json<'a, T: Deserialize<'a>>(input: &mut &'a [u8]) -> Result<T, DecodeError> {
+    let bytes = std::mem::take(input);
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_vector_survives() {
+        let values = vec![0.0, -0.0, f32::MIN_POSITIVE / 2.0, 0.123_456_79, f32::MAX];
+        let op = Op::PutVectors {
+            database: "db_1".into(),
+            vectors: vec![VectorRecord { id: "ä".into(), values: values.clone(), metadata: "{\"a\":1}".into() }],
+        };
+        let Op::PutVectors { vectors, .. } = Op::decode(&op.encode()).unwrap() else { panic!("another kind") };
+        let bits: Vec<u32> = vectors[0].values.iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_cut_record_is_an_error_at_every_length() {
+        let op = Op::PutVectors {
+            database: "db".into(),
+            vectors: vec![VectorRecord { id: "id".into(), values: vec![1.0; 3], metadata: String::new() }],
+        };
+        let bytes = op.encode();
+        for length in 0..bytes.len() {
+            assert!(Op::decode(&bytes[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_newer_record_names_itself() {
+        assert_eq!(Op::decode(&[2, 1]), Err(DecodeError::Format(2)));
+        assert_eq!(Op::decode(&[1, 99]), Err(DecodeError::Kind(99)));
+    }
+}

@@ -1,0 +1,228 @@
+//! Everything a node knows, in memory: databases with their vectors, accounts, and the digest over all of it.
+//!
+//! Invariant: changed only by [`Store::apply`], in the order of the log, by one thread; the same log gives the same store
+//! and the same digest on every node. Applying is setting: replaying a stretch of the log over a snapshot taken while it
+//! was written gives the state at the end of the stretch.
+
+mod accounts;
+mod database;
+mod digest;
+
+pub use accounts::Accounts;
+pub use database::{Database, Match, StoredVector};
+pub use digest::{Digest, DigestTable, RecordHash};
+pub use vectorindex::SearchError;
+
+use crate::account::{ApiKey, Token, User};
+use crate::record::{DatabaseRecord, DecodeError, Op};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::admin::Lsn;
+use wire::document::Index;
+
+/// Vectors copied under one lock when a snapshot is taken.
+const SNAPSHOT_STRIDE: usize = 512;
+
+pub struct Store {
+    index: Index,
+    content: RwLock<Content>,
+    digest: Mutex<DigestTable>,
+}
+
+#[derive(Default)]
+struct Content {
+    databases: BTreeMap<String, Arc<Database>>,
+    accounts: Accounts,
+}
+
+impl Store {
+    pub fn new(index: Index) -> Self {
+        Self { index, content: RwLock::default(), digest: Mutex::new(DigestTable::new()) }
+    }
+
+    /// All databases, ordered by id.
+    pub fn databases(&self) -> Vec<Arc<Database>> {
+        self.content.read().databases.values().cloned().collect()
+    }
+
+    pub fn database(&self, id: &str) -> Option<Arc<Database>> {
+        self.content.read().databases.get(id).cloned()
+    }
+
+    /// Ordered by id.
+    pub fn users(&self) -> Vec<Arc<User>> {
+        self.content.read().accounts.users()
+    }
+
+    pub fn user(&self, user_id: &str) -> Option<Arc<User>> {
+        self.content.read().accounts.user(user_id)
+    }
+
+    pub fn user_named(&self, username: &str) -> Option<Arc<User>> {
+        self.content.read().accounts.user_named(username)
+    }
+
+    /// Ordered by id.
+    pub fn api_keys(&self) -> Vec<Arc<ApiKey>> {
+        self.content.read().accounts.api_keys()
+    }
+
+    pub fn api_key(&self, key_id: &str) -> Option<Arc<ApiKey>> {
+        self.content.read().accounts.api_key(key_id)
+    }
+
+    pub fn api_key_hashed(&self, key_hash: &str) -> Option<Arc<ApiKey>> {
+        self.content.read().accounts.api_key_hashed(key_hash)
+    }
+
+    pub fn token_hashed(&self, token_hash: &str) -> Option<Arc<Token>> {
+        self.content.read().accounts.token_hashed(token_hash)
+    }
+
+    pub fn tokens_of(&self, user_id: &str) -> Vec<Arc<Token>> {
+        self.content.read().accounts.tokens_of(user_id)
+    }
+
+    /// Vectors in all databases.
+    pub fn vector_count(&self) -> usize {
+        self.content.read().databases.values().map(|database| database.len()).sum()
+    }
+
+    /// Vectors that are still found by scan only.
+    pub fn unindexed(&self) -> usize {
+        self.content.read().databases.values().map(|database| database.unindexed()).sum()
+    }
+
+    /// Fingerprint of everything applied so far.
+    pub fn digest(&self) -> Digest {
+        self.digest.lock().digest()
+    }
+
+    /// Applies one record; returns how many vectors it stored or removed.
+    pub fn apply(&self, lsn: Lsn, op: Op) -> usize {
+        let mut digest = self.digest.lock();
+        match op {
+            Op::PutVectors { database, vectors } => {
+                let count = vectors.len();
+                if let Some(database) = self.database(&database) {
+                    database.put(lsn, vectors, &mut digest);
+                }
+                count
+            }
+            Op::DeleteVectors { database, ids } => {
+                self.database(&database).map_or(0, |database| database.delete(&ids, &mut digest))
+            }
+            Op::PutDatabase(record) => {
+                self.put_database(lsn, record, &mut digest);
+                1
+            }
+            Op::DropDatabase { database } => {
+                let dropped = self.content.write().databases.remove(&database);
+                dropped.map_or(0, |database| {
+                    database.forget(&mut digest);
+                    1
+                })
+            }
+            Op::OpenEpoch | Op::Marker => 0,
+            account => self.content.write().accounts.apply(lsn, account, &mut digest),
+        }
+    }
+
+    fn put_database(&self, lsn: Lsn, record: DatabaseRecord, digest: &mut DigestTable) {
+        if let Some(existing) = self.database(&record.database_id) {
+            existing.describe(lsn, record, &self.index, digest);
+            return;
+        }
+        match Database::create(lsn, record, &self.index, digest) {
+            Ok(database) => {
+                let id = database.record().database_id.clone();
+                self.content.write().databases.insert(id, Arc::new(database));
+            }
+            // Checked before the record was written: only a node with impossible index settings comes here.
+            Err(error) => tracing::error!(%error, lsn, "a database cannot be made with this node's index settings"),
+        }
+    }
+
+    /// Puts the content of `other` in the place of this one's.
+    pub fn replace_by(&self, other: Store) {
+        let mut digest = self.digest.lock();
+        *self.content.write() = other.content.into_inner();
+        *digest = other.digest.into_inner();
+    }
+
+    /// Calls `emit` with every record as a snapshot item, while writes go on: what is touched meanwhile may or may not
+    /// be in it, and is set right by replaying the log from before the call.
+    ///
+    /// # Errors
+    /// Whatever `emit` fails with ends it.
+    pub fn snapshot<E>(&self, mut emit: impl FnMut(Bytes) -> Result<(), E>) -> Result<(), E> {
+        let (databases, accounts) = {
+            let content = self.content.read();
+            (content.databases.values().cloned().collect::<Vec<_>>(), content.accounts.records())
+        };
+        for (version, op) in accounts {
+            emit(item(version, &op))?;
+        }
+        for database in databases {
+            let (version, record) = database.versioned_record();
+            emit(item(version, &Op::PutDatabase((*record).clone())))?;
+            let mut from = 0;
+            while let Some((next, vectors)) = database.slots(from, SNAPSHOT_STRIDE) {
+                from = next;
+                for (version, vector) in vectors {
+                    let database = record.database_id.clone();
+                    emit(item(version, &Op::PutVectors { database, vectors: vec![vector] }))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of items [`Store::snapshot`] would give now.
+    pub fn item_count(&self) -> u64 {
+        let content = self.content.read();
+        let vectors: usize = content.databases.values().map(|database| database.len() + 1).sum();
+        (vectors + content.accounts.len()) as u64
+    }
+
+    /// Applies one item of a snapshot.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the item is damaged or of a newer version.
+    pub fn restore(&self, item: &[u8]) -> Result<(), DecodeError> {
+        match decode_item(item)? {
+            (version, token @ Op::PutToken(_)) => {
+                let mut digest = self.digest.lock();
+                self.content.write().accounts.restore(version, token, &mut digest);
+            }
+            (version, op) => {
+                self.apply(version, op);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot item: the LSN that wrote the record, and the record.
+fn item(version: Lsn, op: &Op) -> Bytes {
+    let payload = op.encode();
+    let mut out = BytesMut::with_capacity(8 + payload.len());
+    out.put_u64_le(version);
+    out.put_slice(&payload);
+    out.freeze()
+}
+
+/// # Errors
+/// [`DecodeError`] when the item is damaged or of a newer version.
+pub fn decode_item(mut item: &[u8]) -> Result<(Lsn, Op), DecodeError> {
+    if item.len() < 8 {
+        return Err(DecodeError::Damaged("a snapshot item shorter than its version".into()));
+    }
+    let version = item.get_u64_le();
+    Ok((version, Op::decode(item)?))
+}
+
+#[cfg(test)]
+mod tests;

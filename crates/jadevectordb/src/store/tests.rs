@@ -1,0 +1,172 @@
+use super::*;
+use crate::record::{Metric, VectorRecord};
+
+fn database(id: &str) -> Op {
+    Op::PutDatabase(DatabaseRecord {
+        database_id: id.into(),
+        name: "n".into(),
+        description: String::new(),
+        dimension: 2,
+        index_type: "HNSW".into(),
+        metric: Metric::Cosine,
+        created_ms: 1,
+        updated_ms: 1,
+    })
+}
+
+fn put(id: &str, values: [f32; 2], metadata: &str) -> Op {
+    let vector = VectorRecord { id: id.into(), values: values.to_vec(), metadata: metadata.into() };
+    Op::PutVectors { database: "db".into(), vectors: vec![vector] }
+}
+
+fn delete(id: &str) -> Op {
+    Op::DeleteVectors { database: "db".into(), ids: vec![id.into()] }
+}
+
+fn user(name: &str, email: &str) -> Op {
+    Op::PutUser(User {
+        user_id: "u1".into(),
+        username: name.into(),
+        email: email.into(),
+        password_hash: "x".into(),
+        roles: vec![],
+        is_active: true,
+        must_change_password: false,
+        created_ms: 1,
+    })
+}
+
+fn token(hash: &str, created_ms: u64) -> Op {
+    Op::PutToken(Token {
+        token_hash: hash.into(),
+        user_id: "u1".into(),
+        created_ms,
+        expires_ms: created_ms + 1_000,
+    })
+}
+
+fn store(ops: impl IntoIterator<Item = Op>) -> Store {
+    let store = Store::new(Index::default());
+    for (number, op) in ops.into_iter().enumerate() {
+        store.apply(number as Lsn + 1, op);
+    }
+    store
+}
+
+/// Small random histories over few ids, so that updates and deletions meet.
+fn random_ops(seed: u64, count: usize) -> Vec<Op> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut ops = vec![database("db")];
+    for _ in 0..count {
+        let id = format!("v{}", next(20));
+        ops.push(match next(10) {
+            0..6 => put(&id, [next(100) as f32, 1.0], if next(2) == 0 { "" } else { "{\"a\":1}" }),
+            6..8 => delete(&id),
+            8 => user(&format!("name{}", next(3)), &format!("{}@x", next(100))),
+            _ => token(&format!("t{}", next(5)), next(5_000)),
+        });
+    }
+    ops
+}
+
+#[test]
+fn an_update_replaces_and_a_deletion_removes_everywhere() {
+    let store = store([database("db"), put("a", [1.0, 0.0], "{\"k\":1}"), put("a", [0.0, 1.0], ""), put("b", [1.0, 0.0], "")]);
+    let db = store.database("db").unwrap();
+    let a = db.get("a").unwrap();
+    assert_eq!((a.values, a.metadata.as_str(), a.version), (vec![0.0, 1.0], "", 3));
+    assert_eq!(db.search(&[1.0, 0.0], 1, false).unwrap()[0].id, "b");
+    assert_eq!(store.apply(5, delete("b")), 1);
+    assert_eq!(store.apply(6, delete("b")), 0);
+    assert!(db.get("b").is_none());
+    assert!(db.search(&[1.0, 0.0], 5, false).unwrap().iter().all(|found| found.id == "a"));
+}
+
+#[test]
+fn pages_are_ordered_by_id() {
+    let store = store([database("db"), put("c", [1.0, 0.0], ""), put("a", [1.0, 0.0], ""), put("b", [1.0, 0.0], "")]);
+    let (total, page) = store.database("db").unwrap().page(1, 5);
+    assert_eq!(total, 3);
+    assert_eq!(page.iter().map(|vector| vector.id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+}
+
+#[test]
+fn the_digest_is_that_of_the_content_not_of_the_way_there() {
+    for seed in 0..20 {
+        let ops = random_ops(seed, 300);
+        let walked = store(ops);
+        let restored = Store::new(Index::default());
+        walked.snapshot(|item| restored.restore(&item)).unwrap();
+        assert_eq!(restored.digest(), walked.digest(), "seed {seed}");
+        assert_eq!(restored.item_count(), walked.item_count());
+    }
+}
+
+#[test]
+fn each_difference_shows_in_the_digest() {
+    let base = || vec![database("db"), put("a", [1.0, 0.0], "{\"k\":1}"), user("n", "e")];
+    let digest = store(base()).digest();
+    let mut others = [base(), base(), base(), base()];
+    others[0][1] = put("a", [1.0, -0.0], "{\"k\":1}");
+    others[1][1] = put("a", [1.0, 0.0], "{\"k\":2}");
+    others[2][1] = put("b", [1.0, 0.0], "{\"k\":1}");
+    others[3][2] = user("n", "f");
+    for other in others {
+        assert_ne!(store(other).digest(), digest);
+    }
+}
+
+#[test]
+fn dropping_everything_leaves_the_digest_of_nothing() {
+    let store = store([database("db"), put("a", [1.0, 0.0], "{}"), put("b", [0.5, 0.0], "")]);
+    store.apply(4, Op::DropDatabase { database: "db".into() });
+    assert_eq!(store.digest(), Store::new(Index::default()).digest());
+    assert!(store.database("db").is_none());
+}
+
+#[test]
+fn a_snapshot_taken_while_writes_go_on_is_set_right_by_the_log() {
+    for seed in 0..30 {
+        let ops = random_ops(seed, 400);
+        let end = store(ops.clone());
+        // The walk is interrupted by writes at every item: the worst interleaving.
+        let moving = store(ops[..200].iter().cloned());
+        let restored = Store::new(Index::default());
+        let mut at = 200;
+        moving
+            .snapshot(|item| {
+                for _ in 0..7 {
+                    if at < ops.len() {
+                        moving.apply(at as Lsn + 1, ops[at].clone());
+                        at += 1;
+                    }
+                }
+                restored.restore(&item)
+            })
+            .unwrap();
+        for (number, op) in ops.into_iter().enumerate().skip(200) {
+            restored.apply(number as Lsn + 1, op);
+        }
+        assert_eq!(restored.digest(), end.digest(), "seed {seed}");
+    }
+}
+
+#[test]
+fn tokens_expire_by_the_time_of_the_log() {
+    let store = store([token("old", 0), token("new", 5_000)]);
+    assert!(store.token_hashed("old").is_none());
+    assert!(store.token_hashed("new").is_some());
+}
+
+#[test]
+fn a_renamed_user_is_found_by_the_new_name_only() {
+    let store = store([user("before", ""), user("after", "")]);
+    assert!(store.user_named("before").is_none());
+    assert_eq!(store.user_named("after").unwrap().user_id, "u1");
+}

@@ -1,0 +1,410 @@
+//! The folder of one deployment: every path in it, its lock, and files that are either old or new but never half written.
+//!
+//! | entry | content |
+//! |---|---|
+//! | `folder.json` | version of this layout |
+//! | `lock` | held by the running `jadeshift up`, with its pid |
+//! | `document.yaml` | the document in force |
+//! | `state.json` | the durable state of the rollout |
+//! | `control.json` | where the running `up` answers, and the token for it |
+//! | `admin-token`, `admin-password` | secrets, made once |
+//! | `blue/`, `green/` | data of the nodes |
+//! | `blue.json`, `green.json` | what was started, and with which addresses |
+//! | `blue.ready`, `green.ready` | written by a node once its sockets are bound |
+//! | `logs/` | what the nodes print |
+
+use parking_lot::Mutex;
+use rollout::State;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wire::Colour;
+use wire::control::ControlAddress;
+
+/// Where a deployment lives unless told otherwise, relative to the current directory.
+pub const FOLDER_DEFAULT: &str = ".jadeshift";
+/// Version of the layout that this program writes, and the newest it reads.
+const FORMAT: u32 = 1;
+/// A log that is longer than this at a start of its node is set aside.
+const LOG_BYTES_MAX: u64 = 10 << 20;
+/// Random bytes of a token or password.
+const SECRET_BYTES: usize = 24;
+/// Part of a log that is looked at for its last line.
+const LOG_TAIL_BYTES: u64 = 4 << 10;
+
+/// A deployment's folder; cloning gives another handle to the same one.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+    /// Comparing the generation and writing the next is one step.
+    storing: Arc<Mutex<()>>,
+}
+
+/// Held while an `up` or a `down` works on the folder; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// What stands in the way of using the folder.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("could not create {path}: {source}")]
+    Create { path: PathBuf, source: std::io::Error },
+    #[error(
+        "folder {path} was written by a newer jadeshift (layout {found}; this one knows up to {FORMAT}): use that version, \
+         or another folder"
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error(
+        "folder {path} is in use by another jadeshift ({holder}): look at it with `jadeshift info`, end it with \
+         `jadeshift down`, or use another folder"
+    )]
+    Locked { path: PathBuf, holder: String },
+    #[error("could not lock {path}: {source}")]
+    Lock { path: PathBuf, source: std::io::Error },
+    #[error("could not read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} cannot be understood ({why}): restore it, or move it away if you know that it is not needed")]
+    Content { path: PathBuf, why: String },
+    #[error("could not write {path}: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{state} is missing but {data} holds data, so it is not known which environment has the newest: restore \
+         {state}, or move {data} away to begin with blue"
+    )]
+    StateMissing { state: PathBuf, data: PathBuf },
+    #[error("generation {offered} does not follow the stored generation {stored}")]
+    Conflict { stored: u64, offered: u64 },
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Layout {
+    format: u32,
+}
+
+impl Folder {
+    /// Opens `root`, creating it (readable by its owner only) when it is not there.
+    ///
+    /// # Errors
+    /// [`FolderError::Newer`] when a later layout is found; nothing is changed then.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        create_private(root)?;
+        let root = root.canonicalize().map_err(|source| FolderError::Read { path: root.into(), source })?;
+        let folder = Self { root, storing: Arc::default() };
+        let layout = folder.root.join("folder.json");
+        match read_json::<Layout>(&layout)? {
+            Some(Layout { format }) if format > FORMAT => {
+                return Err(FolderError::Newer { path: folder.root, found: format });
+            }
+            Some(_) => {}
+            None => write_json(&layout, &Layout { format: FORMAT })?,
+        }
+        Ok(folder)
+    }
+
+    /// Opens `root` only when a deployment lives there.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open_existing(root: &Path) -> Result<Option<Self>, FolderError> {
+        if root.join("folder.json").exists() { Self::open(root).map(Some) } else { Ok(None) }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the folder for this process.
+    ///
+    /// # Errors
+    /// [`FolderError::Locked`] names the process that has it.
+    pub fn lock(&self) -> Result<FolderLock, FolderError> {
+        let path = self.root.join("lock");
+        let failed = |source| FolderError::Lock { path: path.clone(), source };
+        let mut file = private().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // The holder writes its pid right after it got the lock: an unreadable one is only unnamed.
+                let _ = file.read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => "its process number is not known yet".to_string(),
+                    pid => format!("process {pid}"),
+                };
+                return Err(FolderError::Locked { path: self.root.clone(), holder });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| write!(file, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(FolderLock { _file: file })
+    }
+
+    /// Refuses to begin anew beside data that an unknown history belongs to.
+    ///
+    /// # Errors
+    /// [`FolderError::StateMissing`] when there is no state but green holds data. (Data in blue alone is taken over: it is
+    /// the environment that begins.)
+    pub fn check_history(&self) -> Result<(), FolderError> {
+        if self.load_state()?.is_none() && !self.data_is_empty(Colour::Green)? {
+            return Err(FolderError::StateMissing { state: self.state_path(), data: self.data(Colour::Green) });
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`FolderError::Content`] when the file is there and cannot be understood.
+    pub fn load_state(&self) -> Result<Option<State>, FolderError> {
+        read_json(&self.state_path())
+    }
+
+    /// Makes `state` durable. Blocks for an fsync.
+    ///
+    /// # Errors
+    /// [`FolderError::Conflict`] unless its generation is exactly one above the stored, which is 0 when there is none.
+    pub fn store_state(&self, state: &State) -> Result<(), FolderError> {
+        let _storing = self.storing.lock();
+        let stored = self.load_state()?.map_or(0, |state| state.generation);
+        if stored.checked_add(1) != Some(state.generation) {
+            return Err(FolderError::Conflict { stored, offered: state.generation });
+        }
+        write_json(&self.state_path(), state)
+    }
+
+    /// Keeps the document in force, for a later look and for programs that find only the folder.
+    ///
+    /// # Errors
+    /// [`FolderError::Write`].
+    pub fn store_document(&self, document: &wire::document::BlueGreen) -> Result<(), FolderError> {
+        write_atomic(&self.root.join("document.yaml"), document.to_yaml().as_bytes())
+    }
+
+    /// # Errors
+    /// [`FolderError::Content`] names the field that cannot be used.
+    pub fn load_document(&self) -> Result<Option<wire::document::BlueGreen>, FolderError> {
+        let path = self.root.join("document.yaml");
+        let Some(text) = read(&path)? else { return Ok(None) };
+        wire::document::BlueGreen::from_yaml(&text)
+            .map(Some)
+            .map_err(|error| FolderError::Content { path, why: error.to_string() })
+    }
+
+    /// # Errors
+    /// [`FolderError::Content`] when the file is there and cannot be understood.
+    pub fn load_control(&self) -> Result<Option<ControlAddress>, FolderError> {
+        read_json(&self.root.join("control.json"))
+    }
+
+    /// # Errors
+    /// [`FolderError::Write`].
+    pub fn store_control(&self, control: &ControlAddress) -> Result<(), FolderError> {
+        write_json(&self.root.join("control.json"), control)
+    }
+
+    /// Forgets where the ended `up` answered.
+    ///
+    /// # Errors
+    /// [`FolderError::Write`].
+    pub fn remove_control(&self) -> Result<(), FolderError> {
+        remove(&self.root.join("control.json"))
+    }
+
+    /// The token of both nodes' admin protocol, made on first use.
+    ///
+    /// # Errors
+    /// [`FolderError::Random`], or that of reading or writing it.
+    pub fn admin_token(&self) -> Result<String, FolderError> {
+        secret_in(&self.admin_token_path())
+    }
+
+    /// The first password of the database's user `admin`, made on first use.
+    ///
+    /// # Errors
+    /// [`FolderError::Random`], or that of reading or writing it.
+    pub fn admin_password(&self) -> Result<String, FolderError> {
+        secret_in(&self.admin_password_path())
+    }
+
+    pub fn admin_token_path(&self) -> PathBuf {
+        self.root.join("admin-token")
+    }
+
+    pub fn admin_password_path(&self) -> PathBuf {
+        self.root.join("admin-password")
+    }
+
+    pub fn state_path(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+
+    /// Data folder of an environment.
+    pub fn data(&self, colour: Colour) -> PathBuf {
+        self.root.join(colour.as_str())
+    }
+
+    pub fn ready_path(&self, colour: Colour) -> PathBuf {
+        self.root.join(format!("{colour}.ready"))
+    }
+
+    pub fn log_path(&self, colour: Colour) -> PathBuf {
+        self.root.join("logs").join(format!("{colour}.log"))
+    }
+
+    fn record_path(&self, colour: Colour) -> PathBuf {
+        self.root.join(format!("{colour}.json"))
+    }
+
+    /// # Errors
+    /// [`FolderError::Read`] when it cannot be looked into.
+    pub fn data_is_empty(&self, colour: Colour) -> Result<bool, FolderError> {
+        let path = self.data(colour);
+        match std::fs::read_dir(&path) {
+            Ok(mut entries) => Ok(entries.next().is_none()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(source) => Err(FolderError::Read { path, source }),
+        }
+    }
+
+    pub(crate) fn create_data(&self, colour: Colour) -> Result<(), FolderError> {
+        create_private(&self.data(colour))
+    }
+
+    pub(crate) fn load_record<T: DeserializeOwned>(&self, colour: Colour) -> Result<Option<T>, FolderError> {
+        read_json(&self.record_path(colour))
+    }
+
+    pub(crate) fn store_record<T: Serialize>(&self, colour: Colour, record: &T) -> Result<(), FolderError> {
+        write_json(&self.record_path(colour), record)
+    }
+
+    /// What the node wrote about itself; `None` while it has not.
+    pub(crate) fn load_ready<T: DeserializeOwned>(&self, colour: Colour) -> Result<Option<T>, FolderError> {
+        read_json(&self.ready_path(colour))
+    }
+
+    pub(crate) fn remove_ready(&self, colour: Colour) -> Result<(), FolderError> {
+        remove(&self.ready_path(colour))
+    }
+
+    /// Opens the node's log for appending; a long one is set aside as `….log.1` (the one before is dropped).
+    pub(crate) fn open_log(&self, colour: Colour) -> Result<File, FolderError> {
+        create_private(&self.root.join("logs"))?;
+        let path = self.log_path(colour);
+        if path.metadata().is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+            std::fs::rename(&path, path.with_extension("log.1"))
+                .map_err(|source| FolderError::Write { path: path.clone(), source })?;
+        }
+        private().append(true).create(true).open(&path).map_err(|source| FolderError::Write { path, source })
+    }
+
+    /// Last line that the node printed, shortened; `None` when there is none.
+    pub(crate) fn last_log_line(&self, colour: Colour) -> Option<String> {
+        let mut file = File::open(self.log_path(colour)).ok()?;
+        let length = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES))).ok()?;
+        let mut tail = Vec::new();
+        file.take(LOG_TAIL_BYTES).read_to_end(&mut tail).ok()?;
+        let tail = String::from_utf8_lossy(&tail);
+        let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+        Some(line.chars().filter(|c| !c.is_control()).take(300).collect())
+    }
+}
+
+/// A new random secret, hexadecimal.
+///
+/// # Errors
+/// [`FolderError::Random`].
+pub(crate) fn random_secret() -> Result<String, FolderError> {
+    let mut bytes = [0; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| FolderError::Random(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn secret_in(path: &Path) -> Result<String, FolderError> {
+    if let Some(text) = read(path)? {
+        let secret = text.trim();
+        if secret.is_empty() {
+            return Err(FolderError::Content { path: path.into(), why: "it is empty".into() });
+        }
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))
+            .map_err(|source| FolderError::Write { path: path.into(), source })?;
+        return Ok(secret.to_string());
+    }
+    let secret = random_secret()?;
+    write_atomic(path, secret.as_bytes())?;
+    Ok(secret)
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+fn create_private(path: &Path) -> Result<(), FolderError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| FolderError::Create { path: path.into(), source })
+}
+
+fn read(path: &Path) -> Result<Option<String>, FolderError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FolderError::Read { path: path.into(), source }),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| FolderError::Content { path: path.into(), why: error.to_string() })
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FolderError> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| FolderError::Content { path: path.into(), why: error.to_string() })?;
+    write_atomic(path, &text)
+}
+
+/// Replaces the whole file: after a crash at any moment it has the old content or the new one.
+fn write_atomic(path: &Path, content: &[u8]) -> Result<(), FolderError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let written = || -> std::io::Result<()> {
+        let mut file = private().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        // The new name itself is durable only once its folder is.
+        match path.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    written().map_err(|source| FolderError::Write { path: path.into(), source })
+}
+
+fn remove(path: &Path) -> Result<(), FolderError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FolderError::Write { path: path.into(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use rollout::Phase;
+use wire::ByColour;
+
+fn state(generation: u64) -> State {
+    State {
+        generation,
+        epoch: 1,
+        primary: Colour::Blue,
+        primary_epoch: 1,
+        promoted_at: None,
+        active: Colour::Blue,
+        versions: ByColour::new(Some("1.0.0".into()), None),
+        phase: Phase::Stable,
+        run: None,
+        history: Vec::new(),
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn only_its_owner_can_look_into_a_new_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(&place.path().join("a/shop")).unwrap();
+    assert_eq!(mode(folder.root()), 0o700);
+    let token = folder.admin_token().unwrap();
+    assert_eq!(token.len(), 2 * SECRET_BYTES);
+    assert_eq!(mode(&folder.admin_token_path()), 0o600);
+    assert_ne!(token, folder.admin_password().unwrap());
+    std::fs::set_permissions(folder.admin_token_path(), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(Folder::open(folder.root()).unwrap().admin_token().unwrap(), token);
+    assert_eq!(mode(&folder.admin_token_path()), 0o600);
+}
+
+#[test]
+fn a_generation_is_stored_once_and_in_order() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    assert_eq!(folder.load_state().unwrap(), None);
+    assert!(matches!(folder.store_state(&state(2)), Err(FolderError::Conflict { stored: 0, offered: 2 })));
+    folder.store_state(&state(1)).unwrap();
+    folder.store_state(&state(2)).unwrap();
+    for offered in [0, 1, 2, 4] {
+        let error = folder.store_state(&state(offered)).unwrap_err();
+        assert!(matches!(error, FolderError::Conflict { stored: 2, offered: o } if o == offered), "{error}");
+    }
+    assert_eq!(Folder::open(place.path()).unwrap().load_state().unwrap(), Some(state(2)));
+    assert_eq!(mode(&folder.state_path()), 0o600);
+}
+
+#[test]
+fn of_two_coordinators_one_stores() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    folder.store_state(&state(1)).unwrap();
+    let stored: Vec<bool> = std::thread::scope(|scope| {
+        let attempts: Vec<_> = (0..8).map(|_| scope.spawn(|| folder.store_state(&state(2)).is_ok())).collect();
+        attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect()
+    });
+    assert_eq!(stored.iter().filter(|stored| **stored).count(), 1);
+}
+
+#[test]
+fn a_state_that_cannot_be_understood_is_named_and_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    std::fs::write(folder.state_path(), "{\"generation\": 7").unwrap();
+    assert!(folder.load_state().unwrap_err().to_string().contains("state.json"));
+    assert!(folder.store_state(&state(1)).is_err());
+    assert_eq!(std::fs::read_to_string(folder.state_path()).unwrap(), "{\"generation\": 7");
+}
+
+#[test]
+fn a_second_holder_is_refused_by_name_until_the_first_lets_go() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let lock = folder.lock().unwrap();
+    let message = Folder::open(place.path()).unwrap().lock().unwrap_err().to_string();
+    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    assert!(message.contains(&folder.root().display().to_string()) && message.contains("jadeshift down"), "{message}");
+    drop(lock);
+    folder.lock().unwrap();
+}
+
+#[test]
+fn a_newer_layout_is_refused_and_not_touched() {
+    let place = tempfile::tempdir().unwrap();
+    Folder::open(place.path()).unwrap();
+    std::fs::write(place.path().join("folder.json"), "{\"format\": 2, \"more\": true}").unwrap();
+    let message = Folder::open(place.path()).unwrap_err().to_string();
+    assert!(message.contains("layout 2") && message.contains("up to 1"), "{message}");
+    assert_eq!(std::fs::read_to_string(place.path().join("folder.json")).unwrap(), "{\"format\": 2, \"more\": true}");
+}
+
+#[test]
+fn data_without_a_state_is_not_begun_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    folder.create_data(Colour::Green).unwrap();
+    folder.check_history().unwrap();
+    std::fs::write(folder.data(Colour::Green).join("log"), "x").unwrap();
+    let message = folder.check_history().unwrap_err().to_string();
+    assert!(message.contains("state.json") && message.contains("green"), "{message}");
+    folder.store_state(&state(1)).unwrap();
+    folder.check_history().unwrap();
+}
+
+#[test]
+fn the_document_in_force_comes_back() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    assert_eq!(folder.load_document().unwrap(), None);
+    let document = wire::document::BlueGreen::named("shop");
+    folder.store_document(&document).unwrap();
+    assert_eq!(folder.load_document().unwrap(), Some(document));
+}
+
+#[test]
+fn a_long_log_is_set_aside_and_the_last_line_is_found() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    assert_eq!(folder.last_log_line(Colour::Blue), None);
+    folder.open_log(Colour::Blue).unwrap().write_all(b"first\nlast words\n\n").unwrap();
+    folder.open_log(Colour::Blue).unwrap();
+    assert_eq!(folder.last_log_line(Colour::Blue).as_deref(), Some("last words"));
+    File::options().write(true).open(folder.log_path(Colour::Blue)).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
+    folder.open_log(Colour::Blue).unwrap();
+    assert_eq!(folder.log_path(Colour::Blue).metadata().unwrap().len(), 0);
+    assert_eq!(folder.root().join("logs/blue.log.1").metadata().unwrap().len(), LOG_BYTES_MAX + 1);
+}

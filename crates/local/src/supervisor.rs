@@ -1,0 +1,260 @@
+//! Keeps one process per environment running as wanted, and finds the ones that an earlier supervisor left.
+//!
+//! **Invariant.** [`Status::Stopped`] is told only when the process is known to be gone and none is wanted: who sees it may
+//! rely on nothing of that environment writing any more.
+//! **Invariant.** The supervisor's own end, however it comes, ends no process.
+
+mod adopt;
+mod begin;
+mod keeper;
+mod record;
+
+use crate::folder::{Folder, FolderError};
+use crate::launch::{Addresses, Launch};
+use crate::process::Identity;
+pub(crate) use begin::check_addresses;
+use keeper::Keeper;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use wire::document::Local;
+use wire::{ByColour, Colour};
+
+/// What shall run in one environment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// Nobody said yet: what runs goes on, nothing is started.
+    Undecided,
+    Nothing,
+    Run(Box<Launch>),
+}
+
+/// What runs in one environment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    /// Nothing, and nothing will be started; confirmed.
+    Stopped,
+    /// A process may exist at any moment.
+    Starting { version: String },
+    Running(Running),
+    /// It ended by itself or could not be started; the next attempt comes after a pause.
+    Crashed { version: String, why: String, refused: bool },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    pub version: String,
+    pub process: Identity,
+    /// Where it listens; a port of 0 until the process has told which one it got.
+    pub addresses: Addresses,
+    /// It has said once that it accepts requests.
+    pub ready: bool,
+    /// It is about to be ended: nothing new should be sent there.
+    pub leaving: bool,
+    /// It was found running, not started by this supervisor.
+    pub adopted: bool,
+}
+
+/// Waits until no request is under way in an environment that is about to end; bounded by the implementation.
+pub trait Drain: Send + Sync + 'static {
+    fn drain(&self, colour: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Nothing is in front of the nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct NoDrain;
+
+impl Drain for NoDrain {
+    fn drain(&self, _: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// How long each thing may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a node that agreed to stop, and then again after SIGTERM, and after SIGKILL.
+    pub stop: Duration,
+    pub terminate: Duration,
+    pub kill: Duration,
+    /// For a node that was found running to answer.
+    pub answer: Duration,
+    /// Pause after the first crash; each further one doubles it, up to `restart_max`.
+    pub restart_min: Duration,
+    pub restart_max: Duration,
+    /// A process that lived this long begins with the shortest pause again.
+    pub lived: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            stop: Duration::from_secs(10),
+            terminate: Duration::from_secs(5),
+            kill: Duration::from_secs(5),
+            answer: Duration::from_secs(5),
+            restart_min: Duration::from_millis(100),
+            restart_max: Duration::from_secs(5),
+            lived: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Patience {
+    /// Longest time that stopping one process takes, drain excluded.
+    pub fn stop_max(&self) -> Duration {
+        self.stop + self.terminate + self.kill
+    }
+}
+
+/// Everything the keepers of both colours share.
+pub struct SupervisorOptions {
+    pub folder: Folder,
+    /// Addresses from the document.
+    pub local: Local,
+    /// Program started as `<node_program> node` for versions without a program of their own.
+    pub node_program: PathBuf,
+    pub patience: Patience,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("{0}")]
+    Address(String),
+    #[error("could not look for running nodes: {0}")]
+    Look(std::io::Error),
+    #[error(
+        "the {colour} node is process {ready}, but process {started} was started: a program that wraps the node must replace \
+         itself by it (`exec`)"
+    )]
+    WrongProcess { colour: Colour, started: u32, ready: u32 },
+    #[error("the {colour} node (process {pid}) does not end, not even by SIGKILL: look at it with `ps -o stat,wchan -p {pid}`")]
+    Unstoppable { colour: Colour, pid: u32 },
+}
+
+/// The processes that an earlier supervisor left; nobody watches them yet.
+pub struct Adopted {
+    keepers: ByColour<Keeper>,
+    status: ByColour<watch::Receiver<Status>>,
+    stop_max: Duration,
+}
+
+/// Both environments' processes.
+pub struct Supervisor {
+    wanted: ByColour<watch::Sender<Wanted>>,
+    status: ByColour<watch::Receiver<Status>>,
+    keepers: Vec<JoinHandle<()>>,
+    stop_max: Duration,
+}
+
+/// Longest time that [`Drain::drain`] is waited for.
+const DRAIN_MAX: Duration = Duration::from_secs(6);
+
+impl Adopted {
+    /// Takes over what runs already. Starts nothing.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a process that does not answer cannot be ended.
+    pub async fn find(options: SupervisorOptions) -> Result<Self, SupervisorError> {
+        let stop_max = options.patience.stop_max();
+        let options = Arc::new(options);
+        let (blue_status, blue_seen) = watch::channel(Status::Stopped);
+        let (green_status, green_seen) = watch::channel(Status::Stopped);
+        let (blue, green) = tokio::join!(
+            Keeper::adopt(Colour::Blue, options.clone(), blue_status, green_seen.clone()),
+            Keeper::adopt(Colour::Green, options.clone(), green_status, blue_seen.clone()),
+        );
+        Ok(Self { keepers: ByColour::new(blue?, green?), status: ByColour::new(blue_seen, green_seen), stop_max })
+    }
+
+    pub fn status(&self, colour: Colour) -> Status {
+        self.status.get(colour).borrow().clone()
+    }
+
+    /// Tells about changes of one colour, also later, under supervision.
+    pub fn watch(&self, colour: Colour) -> watch::Receiver<Status> {
+        self.status.get(colour).clone()
+    }
+
+    /// Begins to watch. Before a process ends, `drain` waits for the requests at it.
+    pub fn supervise(self, drain: Arc<dyn Drain>) -> Supervisor {
+        let wanted = ByColour::from_fn(|_| watch::Sender::new(Wanted::Undecided));
+        let ByColour { blue, green } = self.keepers;
+        let keepers = vec![
+            tokio::spawn(blue.run(wanted.blue.subscribe(), drain.clone())),
+            tokio::spawn(green.run(wanted.green.subscribe(), drain)),
+        ];
+        Supervisor { wanted, status: self.status, keepers, stop_max: self.stop_max }
+    }
+}
+
+impl Supervisor {
+    /// Says what shall run. Returns at once; nothing happens when it was said before.
+    pub fn want(&self, colour: Colour, wanted: Wanted) {
+        self.wanted.get(colour).send_if_modified(|said| {
+            let changed = *said != wanted;
+            if changed {
+                *said = wanted;
+            }
+            changed
+        });
+    }
+
+    pub fn status(&self, colour: Colour) -> Status {
+        let status = self.status.get(colour).borrow().clone();
+        match (status, &*self.wanted.get(colour).borrow()) {
+            // The keeper has not heard of the wish yet.
+            (Status::Stopped, Wanted::Run(launch)) => Status::Starting { version: launch.version.clone() },
+            (status, _) => status,
+        }
+    }
+
+    /// Tells about changes of one colour.
+    pub fn watch(&self, colour: Colour) -> watch::Receiver<Status> {
+        self.status.get(colour).clone()
+    }
+
+    /// Ends the processes that `which` picks, gracefully at first, and waits until they are gone.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Unstoppable`] when one outlives SIGKILL.
+    pub async fn stop(&self, which: impl Fn(&Running) -> bool) -> Result<(), SupervisorError> {
+        let mut chosen = Vec::new();
+        for colour in Colour::BOTH {
+            let keep = matches!(self.status(colour), Status::Running(running) if !which(&running));
+            if !keep {
+                self.want(colour, Wanted::Nothing);
+                chosen.push(colour);
+            }
+        }
+        for colour in chosen {
+            let mut status = self.watch(colour);
+            let stopped = status.wait_for(|status| matches!(status, Status::Stopped));
+            // Twice: a process may be on its way up at the moment of the wish.
+            let limit = 2 * (DRAIN_MAX + self.stop_max);
+            if tokio::time::timeout(limit, stopped).await.is_err()
+                && let Status::Running(running) = self.status(colour)
+            {
+                return Err(SupervisorError::Unstoppable { colour, pid: running.process.pid });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the supervision; what runs goes on.
+    pub async fn leave(self) {
+        drop(self.wanted);
+        for keeper in self.keepers {
+            // A keeper in the middle of a start finishes it, so that the folder tells what runs.
+            if let Err(error) = keeper.await {
+                tracing::error!(%error, "the keeper of an environment broke off");
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the folder remembers about the process of one environment.
+
+use crate::folder::{Folder, FolderError};
+use crate::launch::{Addresses, Launch};
+use crate::process::Identity;
+use serde::{Deserialize, Serialize};
+use wire::Colour;
+
+/// Content of `blue.json` and `green.json`. The launch is written before a process is started with it, so whatever process
+/// of this folder is found was started with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Started {
+    pub launch: Launch,
+    /// `None` before the first start is done, and after a confirmed end.
+    pub process: Option<Identity>,
+    /// Addresses last used, kept after the end so that the next start listens there again.
+    pub addresses: Addresses,
+}
+
+impl Started {
+    pub fn load(folder: &Folder, colour: Colour) -> Result<Option<Self>, FolderError> {
+        folder.load_record(colour)
+    }
+
+    pub fn store(&self, folder: &Folder, colour: Colour) -> Result<(), FolderError> {
+        folder.store_record(colour, self)
+    }
+
+    /// Stores what could be found out again; losing it (the disk may be full) costs only time.
+    pub fn note(&self, folder: &Folder, colour: Colour) {
+        if let Err(error) = self.store(folder, colour) {
+            tracing::warn!(%colour, %error, "what runs could not be noted");
+        }
+    }
+}

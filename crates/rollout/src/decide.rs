@@ -1,0 +1,63 @@
+//! The map: each phase has its own file, and the desired world follows from the next state.
+
+mod bringing_up;
+mod checking;
+mod handover;
+mod look;
+mod paused;
+mod rolling_back;
+mod settled;
+mod shifting;
+mod watching;
+
+use crate::{Observation, Phase, State, World};
+use look::Look;
+use wire::document::Spec;
+
+/// What to store, what to make so, and the reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Equal to the given one when nothing changes; otherwise one generation further.
+    pub state: State,
+    pub world: World,
+    /// One sentence for people, never empty.
+    pub why: String,
+}
+
+/// Decides what comes next. Pure: the same arguments give the same decision.
+pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64) -> Decision {
+    let look = Look { spec, state, seen: observation, now_ms };
+    let next = match &state.phase {
+        Phase::Starting { since_ms } => settled::starting(&look, *since_ms),
+        Phase::Stable => settled::stable(&look),
+        Phase::Preparing { since_ms } => bringing_up::preparing(&look, *since_ms),
+        Phase::Seeding { since_ms } => bringing_up::seeding(&look, *since_ms),
+        Phase::Following { since_ms } => bringing_up::following(&look, *since_ms),
+        Phase::Checking { since_ms } => checking::decide(&look, *since_ms),
+        Phase::Shifting { step, share_percent, since_ms, promoted } => {
+            shifting::decide(&look, *step, *share_percent, *since_ms, *promoted)
+        }
+        Phase::HandingOver { to, epoch, stage, since_ms, reason, share_percent } => {
+            let handover = handover::Handover {
+                look: &look,
+                to: *to,
+                epoch: *epoch,
+                since_ms: *since_ms,
+                reason,
+                share_percent: *share_percent,
+            };
+            handover.decide(stage)
+        }
+        Phase::Watching { since_ms } => watching::decide(&look, *since_ms),
+        Phase::RollingBack { since_ms, reason } => rolling_back::decide(&look, *since_ms, reason),
+        Phase::Paused { before, why, .. } => paused::decide(&look, before, why),
+    };
+    let mut state_next = next.state;
+    if state_next != *state {
+        state_next.generation = state.generation + 1;
+    }
+    Decision { world: World::of(&state_next), state: state_next, why: next.why }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The candidate shows that it holds the same data and finds the same results, before it gets its first reader.
+
+use super::bringing_up::wait;
+use super::look::{Look, Next};
+use crate::transition::step_after;
+use crate::Phase;
+use evidence::Outcome;
+
+pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
+    let candidate = look.candidate();
+    let judgement = &look.seen.judgement;
+    for verdict in [&judgement.data, &judgement.results] {
+        if verdict.outcome == Outcome::Fail {
+            return look.roll_back(verdict.why.clone());
+        }
+    }
+    let checked = look.near(candidate).and_then(|_| {
+        match [&judgement.data, &judgement.results].into_iter().find(|verdict| verdict.outcome != Outcome::Pass) {
+            Some(verdict) => Err(format!("{candidate} is checked: {}", verdict.why)),
+            None => Ok(()),
+        }
+    });
+    if let Err(waiting) = checked {
+        return wait(look, since_ms, waiting);
+    }
+    let passed = format!("{candidate} passed its checks: {}; {}", judgement.data.why, judgement.results.why);
+    if look.full() {
+        return look.hand_over(0, &passed);
+    }
+    match step_after(&look.spec.rollout.steps, 0) {
+        Some((step, share_percent)) => look.enter(
+            Phase::Shifting { step, share_percent, since_ms: look.now_ms, promoted: false },
+            format!("{passed}; it gets {share_percent} % of the reads"),
+        ),
+        None => look.hand_over(0, &passed),
+    }
+}

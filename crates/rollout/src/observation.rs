@@ -1,0 +1,46 @@
+//! What the conductor saw, as values.
+
+use evidence::Verdict;
+use wire::admin::{Lsn, NodeState};
+use wire::{ByColour, Colour};
+
+/// One look at the world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    pub nodes: ByColour<NodeObservation>,
+    /// How long each node has not answered, ms; 0 when it just did.
+    pub silent_ms: ByColour<u64>,
+    /// Each node's digest at an LSN that was asked for: during a handover, the LSN of the seal.
+    pub digest_at: ByColour<Option<(Lsn, String)>>,
+    /// Shares that the router confirms to be in effect; `None`: not known.
+    pub reads_in_effect: Option<ByColour<u8>>,
+    /// Result of the last asked proof of the way back: which environment, and `Err` with what failed.
+    pub way_back: Option<(Colour, Result<(), String>)>,
+    pub judgement: Judgement,
+}
+
+/// One environment's node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeObservation {
+    /// The platform confirms that no process of it runs.
+    Stopped,
+    /// A process may run, but it does not answer.
+    Silent { why: String },
+    /// `version_running` is the version the platform started, which may differ from the wanted one for a moment.
+    Up { state: Box<NodeState>, version_running: String },
+}
+
+/// What the evidence says at this moment, about the current phase (counts begin anew with each step).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// Live errors of candidate against active.
+    pub errors: Verdict,
+    /// Results of replayed reads.
+    pub results: Verdict,
+    /// Both copies have the same digest at one LSN; asked for while the candidate is checked.
+    pub data: Verdict,
+    /// Reads the candidate answered since the step began.
+    pub candidate_reads: u64,
+    /// Reads replayed since the phase began.
+    pub replays: u64,
+}

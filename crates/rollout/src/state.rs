@@ -1,0 +1,204 @@
+//! What is durable: one value owned by the coordinator, stored before the world changes because of it.
+
+use serde::{Deserialize, Serialize};
+use wire::admin::{Epoch, Lsn};
+use wire::document::Spec;
+use wire::{ByColour, Colour};
+
+/// Finished rollouts remembered in [`State::history`].
+pub const HISTORY_LENGTH_MAX: usize = 50;
+
+/// The whole durable state of one deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Grows by one with every stored change; a store of an older one is refused.
+    pub generation: u64,
+    /// Highest epoch ever given out.
+    pub epoch: Epoch,
+    /// Who may admit writes (the committed answer, `C` of the handover).
+    pub primary: Colour,
+    /// Epoch in which `primary` reigns.
+    pub primary_epoch: Epoch,
+    /// LSN at which `primary` began its reign by a promotion; `None` for the very first reign and after a resume.
+    pub promoted_at: Option<Lsn>,
+    /// The environment that serves production; changes at the commit of a handover.
+    pub active: Colour,
+    /// Version each environment shall run; `None`: it shall not run.
+    pub versions: ByColour<Option<String>>,
+    pub phase: Phase,
+    /// The rollout under way.
+    pub run: Option<Run>,
+    /// Finished rollouts, oldest first, at most [`HISTORY_LENGTH_MAX`].
+    pub history: Vec<Record>,
+}
+
+/// One attempt to move production to a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: u64,
+    pub from_version: String,
+    pub to_version: String,
+    pub candidate: Colour,
+    pub started_ms: u64,
+    /// Set by `promote --full` and `switch`: steps are skipped, checks are not.
+    pub full: bool,
+    /// When the right to write was committed to the candidate, ms since 1970.
+    pub committed_ms: Option<u64>,
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub run: Run,
+    pub outcome: Outcome,
+    pub reason: String,
+    pub ended_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Promoted,
+    RolledBack,
+}
+
+/// Where the deployment stands. `since_ms` is when the phase began, ms since 1970.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Phase {
+    /// The first environment is being brought up.
+    Starting { since_ms: u64 },
+    Stable,
+    Preparing { since_ms: u64 },
+    Seeding { since_ms: u64 },
+    Following { since_ms: u64 },
+    Checking { since_ms: u64 },
+    /// `share_percent` of the reads go to the candidate. `promoted`: a person said `promote` in this step.
+    Shifting { step: usize, share_percent: u8, since_ms: u64, promoted: bool },
+    /// `epoch` is the one `to` will reign in (after going back: the old primary's next). `since_ms`: from the seal on, when
+    /// its intent was stored. `share_percent`: share of reads that `to` has until its traffic is moved.
+    HandingOver {
+        to: Colour,
+        epoch: Epoch,
+        stage: Stage,
+        since_ms: u64,
+        reason: String,
+        #[serde(default)]
+        share_percent: u8,
+    },
+    Watching { since_ms: u64 },
+    /// Traffic is with the active environment; the candidate is being let go.
+    RollingBack { since_ms: u64, reason: String },
+    /// Nothing moves until a person says so; `resume` continues at `before`.
+    Paused { since_ms: u64, before: Box<Phase>, why: String },
+}
+
+/// The steps of a handover; `Promoting` is the first one after the commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// Step 1: the old primary shows that it could follow the new one.
+    ProvingWayBack,
+    /// Steps 2 and 3.
+    Sealing,
+    /// Step 4: the new primary reaches `lsn` with the same `digest`.
+    CatchingUp { lsn: Lsn, digest: String, sealed_ms: u64 },
+    /// Steps 5 and 6: committed.
+    Promoting { lsn: Lsn, digest: String },
+    /// Step 7.
+    TurningAround { lsn: Lsn },
+    /// Step 8.
+    MovingTraffic { lsn: Lsn },
+    /// Going back before the commit: the old primary reigns again in a higher epoch. `roll_back`: the rollout ends with
+    /// it, instead of pausing.
+    Resuming {
+        why: String,
+        #[serde(default)]
+        roll_back: bool,
+    },
+}
+
+impl State {
+    /// The state before anything ever ran: blue is to be the first primary. Its generation is 1.
+    pub fn first(spec: &Spec, now_ms: u64) -> Self {
+        Self {
+            generation: 1,
+            epoch: 1,
+            primary: Colour::Blue,
+            primary_epoch: 1,
+            promoted_at: None,
+            active: Colour::Blue,
+            versions: ByColour::new(Some(spec.version.clone()), None),
+            phase: Phase::Starting { since_ms: now_ms },
+            run: None,
+            history: Vec::new(),
+        }
+    }
+
+    /// The environment that the rollout under way brings in; without one, the environment that does not serve.
+    pub fn candidate(&self) -> Colour {
+        self.run.as_ref().map_or(self.active.other(), |run| run.candidate)
+    }
+
+    /// The version that serves production.
+    pub fn version_active(&self) -> &str {
+        self.versions.get(self.active).as_deref().unwrap_or("no version")
+    }
+
+    /// The rollout that can still be taken back while nothing is under way: the last one, if it was promoted and the
+    /// environment before it is still kept warm.
+    pub fn reversible(&self) -> Option<&Record> {
+        let last = self.history.last()?;
+        let warm = self.versions.get(self.active.other()).as_deref() == Some(last.run.from_version.as_str());
+        (last.outcome == Outcome::Promoted && last.run.candidate == self.active && warm).then_some(last)
+    }
+}
+
+impl Phase {
+    /// The phase's name as people read it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Starting { .. } => "starting",
+            Phase::Stable => "stable",
+            Phase::Preparing { .. } => "preparing",
+            Phase::Seeding { .. } => "seeding",
+            Phase::Following { .. } => "following",
+            Phase::Checking { .. } => "checking",
+            Phase::Shifting { .. } => "shifting",
+            Phase::HandingOver { .. } => "handing over",
+            Phase::Watching { .. } => "watching",
+            Phase::RollingBack { .. } => "rolling back",
+            Phase::Paused { .. } => "paused",
+        }
+    }
+
+    /// The phase itself, or the one that a pause interrupts.
+    pub fn unpaused(&self) -> &Phase {
+        match self {
+            Phase::Paused { before, .. } => before.unpaused(),
+            phase => phase,
+        }
+    }
+
+    /// Writes wait: every millisecond counts until this is over.
+    pub fn holds_writes(&self) -> bool {
+        match self {
+            Phase::HandingOver { stage, .. } => match stage {
+                Stage::Sealing
+                | Stage::CatchingUp { .. }
+                | Stage::Promoting { .. }
+                | Stage::TurningAround { .. }
+                | Stage::Resuming { .. } => true,
+                Stage::ProvingWayBack | Stage::MovingTraffic { .. } => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl Stage {
+    /// The right to write is committed to the new primary.
+    pub fn is_committed(&self) -> bool {
+        matches!(self, Stage::Promoting { .. } | Stage::TurningAround { .. } | Stage::MovingTraffic { .. })
+    }
+}

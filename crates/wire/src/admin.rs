@@ -1,0 +1,246 @@
+//! The admin protocol of a node: JSON over HTTP on the admin port, under `/admin/v1`, with `Authorization: Bearer
+//! <admin token>`.
+//!
+//! | call | body -> answer |
+//! |---|---|
+//! | `GET /admin/v1/state` | -> [`NodeState`] |
+//! | `POST /admin/v1/prove-follow` | [`ProveFollow`] -> [`NodeState`] |
+//! | `POST /admin/v1/seal` | [`EpochCall`] -> [`Sealed`] |
+//! | `POST /admin/v1/resume` | [`EpochCall`] -> [`NodeState`] |
+//! | `POST /admin/v1/promote` | [`Promote`] -> [`NodeState`] |
+//! | `POST /admin/v1/follow` | [`Follow`] -> [`NodeState`] |
+//! | `POST /admin/v1/marker` | -> [`Marker`] |
+//! | `GET /admin/v1/digest?lsn=N` | -> [`Digest`] (waits up to 5 s for the marker at N) |
+//! | `POST /admin/v1/rehash` | -> [`Rehash`]: recomputed from what is on disk |
+//! | `GET /admin/v1/reads?max=N` | -> [`SampledReads`] |
+//! | `POST /admin/v1/replay` | [`Replay`] -> [`Replayed`] |
+//! | `POST /admin/v1/stop` | -> [`NodeState`], then a graceful end |
+//! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID` | -> stream of log frames |
+//! | `GET /admin/v1/snapshot?follower=ID` | -> stream of snapshot frames |
+//!
+//! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
+
+use serde::{Deserialize, Serialize};
+
+/// Position of a write in the one history; the first is 1.
+pub type Lsn = u64;
+/// Number of a reign; the first is 1.
+pub type Epoch = u64;
+
+/// What a node is at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum Role {
+    /// Admits writes in `epoch`.
+    Primary { epoch: Epoch },
+    /// Applies the feed of `primary` and forwards writes to it.
+    Follower { epoch: Epoch, primary: Peer },
+    /// Was primary; admits nothing until told. `lsn` is its last, `digest` its fingerprint there.
+    Sealed { epoch: Epoch, lsn: Lsn, digest: String },
+    /// Empty and waiting to be told whom to follow (a node started with `--join`).
+    Waiting,
+}
+
+/// Addresses of another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// `host:port` of its admin and feed protocol.
+    pub admin: String,
+    /// `host:port` of its REST interface.
+    pub http: String,
+}
+
+/// Everything a coordinator needs to know about a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// Identity of the history; a follower adopts its primary's. Empty while [`Role::Waiting`].
+    pub cluster_id: String,
+    /// Identity of this data folder.
+    pub node_id: String,
+    /// Identity of this process; another value means that it was restarted.
+    pub instance: String,
+    /// Version label given to the process.
+    pub version: String,
+    pub wire_version: u32,
+    #[serde(flatten)]
+    pub role: Role,
+    /// Highest epoch ever seen; calls with a lower one are refused.
+    pub epoch_seen: Epoch,
+    /// Last LSN that is on disk and applied.
+    pub lsn: Lsn,
+    /// Epoch of the record at `lsn`.
+    pub lsn_epoch: Epoch,
+    /// Accepts requests: recovered, and, if a follower, seeded.
+    pub ready: bool,
+    /// Writes are refused because the disk failed; the text names the failure.
+    pub failed: Option<String>,
+    /// Writes waiting at a seal.
+    pub held_writes: u64,
+    pub feed: Option<FeedState>,
+    /// Followers connected to this node's feed.
+    #[serde(default)]
+    pub followers: Vec<FollowerState>,
+    #[serde(default)]
+    pub counters: Counters,
+    pub databases: u64,
+    pub vectors: u64,
+    /// Vectors not in the approximate index yet; they are found by scan.
+    pub unindexed: u64,
+    /// Resident memory of the process, bytes.
+    pub resident_bytes: u64,
+}
+
+/// A follower's view of its feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedState {
+    pub connected: bool,
+    /// Last LSN the primary announced.
+    pub primary_lsn: Lsn,
+    /// Time since this node had everything the primary announced, milliseconds.
+    pub lag_ms: u64,
+    pub seeding: Option<Seeding>,
+    /// Why it is not connected, in words.
+    pub error: Option<String>,
+}
+
+/// Progress of a snapshot that is being received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seeding {
+    pub records: u64,
+    pub records_total: u64,
+    pub bytes: u64,
+}
+
+/// A primary's view of one follower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerState {
+    pub node_id: String,
+    pub sent_lsn: Lsn,
+}
+
+/// Requests answered since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    pub reads: u64,
+    /// Reads answered with 5xx.
+    pub read_errors: u64,
+    pub writes: u64,
+    /// Writes answered with 5xx.
+    pub write_errors: u64,
+    /// Replayed reads, not counted in `reads`.
+    pub replays: u64,
+    pub forwarded: u64,
+}
+
+/// A call that only carries its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochCall {
+    pub epoch: Epoch,
+}
+
+/// Answer to a seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    pub epoch: Epoch,
+    /// Last LSN of the sealed history.
+    pub lsn: Lsn,
+    /// Digest at `lsn`, hexadecimal.
+    pub digest: String,
+}
+
+/// Makes a follower the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promote {
+    pub epoch: Epoch,
+    /// The follower must be at exactly this LSN.
+    pub lsn: Lsn,
+}
+
+/// Makes a node follow another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    pub epoch: Epoch,
+    pub primary: Peer,
+}
+
+/// Asks a node to prove that it could follow `primary`: reachable, authorised, same history, wire version understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProveFollow {
+    pub primary: Peer,
+}
+
+/// LSN of a marker record: every node remembers its digest there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    pub lsn: Lsn,
+}
+
+/// Fingerprint of all records at one LSN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    pub lsn: Lsn,
+    /// Hexadecimal.
+    pub digest: String,
+    pub records: u64,
+}
+
+/// Result of recomputing the digest from storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehash {
+    pub lsn: Lsn,
+    pub from_memory: String,
+    pub from_storage: String,
+    pub records: u64,
+}
+
+/// A uniform sample of recent reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampledReads {
+    pub reads: Vec<Replay>,
+}
+
+/// One search to be answered again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    pub database: String,
+    pub query: Vec<f32>,
+    pub top_k: usize,
+}
+
+/// How a node answered a replayed search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// HTTP status that a client would have got.
+    pub status: u16,
+    pub latency_us: u64,
+    pub ids: Vec<String>,
+    pub scores: Vec<f32>,
+}
+
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    pub code: AdminErrorCode,
+    pub message: String,
+    /// Highest epoch the node has seen: proof that it is fenced when above the caller's.
+    #[serde(default)]
+    pub epoch_seen: Epoch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminErrorCode {
+    BadRequest,
+    Unauthorised,
+    NotFound,
+    /// The call's epoch is lower than one the node has seen.
+    StaleEpoch,
+    /// The call does not fit the node's role or position.
+    WrongState,
+    /// The asked LSN is no longer in the log: seed anew.
+    LogTruncated,
+    /// The caller's history is not a prefix of this node's.
+    Diverged,
+    Unavailable,
+}

@@ -1,0 +1,377 @@
+//! The `BlueGreen` document: a file for `jadeshift up`, an object on a cluster. One schema, validated once, at the edge.
+//!
+//! Reading goes in two steps: [`BlueGreen::from_yaml`] gives the typed document or an error that names field, value and
+//! rule. Everything behind it may rely on [`BlueGreen::validate`] having passed.
+
+mod validate;
+
+pub use validate::version_label;
+
+use crate::Colour;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `apiVersion` of the document.
+pub const API_VERSION: &str = "jadeshift.io/v1alpha1";
+/// `kind` of the document.
+pub const KIND: &str = "BlueGreen";
+
+/// A blue-green deployment of one JadeVectorDB.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    pub api_version: String,
+    pub kind: String,
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub spec: Spec,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    pub name: String,
+    /// Used on a cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Spec {
+    /// The version that runs first; later ones come by `jadeshift deploy`.
+    pub version: String,
+    pub mode: Mode,
+    /// What each version is. A version that is not listed is the built-in node with default settings.
+    pub versions: BTreeMap<String, Version>,
+    pub rollout: Rollout,
+    pub handover: Handover,
+    pub evidence: Evidence,
+    pub local: Local,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            version: "1.0.0".into(),
+            mode: Mode::default(),
+            versions: BTreeMap::new(),
+            rollout: Rollout::default(),
+            handover: Handover::default(),
+            evidence: Evidence::default(),
+            local: Local::default(),
+        }
+    }
+}
+
+/// `production` refuses fault switches and open registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Production,
+    Development,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Production => "production",
+            Mode::Development => "development",
+        }
+    }
+}
+
+/// What a version label stands for on one machine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Version {
+    /// Program to start instead of the built-in node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Further arguments of the program.
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub index: Index,
+    /// For tests and demonstrations; refused in production.
+    pub fault: Fault,
+}
+
+/// Settings of the vector index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Index {
+    pub kind: IndexKind,
+    /// Links per node of the graph (M).
+    pub connectivity: usize,
+    /// Candidates considered when a vector is added (efConstruction).
+    pub expansion_add: usize,
+    /// Candidates considered by a search (ef).
+    pub expansion_search: usize,
+    pub quantization: Quantization,
+    /// Up to this many vectors a database is searched exactly.
+    pub exact_up_to: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            kind: IndexKind::Hnsw,
+            connectivity: 16,
+            expansion_add: 128,
+            expansion_search: 96,
+            quantization: Quantization::F32,
+            exact_up_to: 1_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexKind {
+    #[default]
+    Hnsw,
+    /// Always exact.
+    Flat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    #[default]
+    F32,
+    F16,
+    I8,
+}
+
+/// Faults a node makes on purpose.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fault {
+    /// Share of reads answered with an error, 0 to 1.
+    pub errors: f64,
+    /// Share of searches answered with wrong results, 0 to 1.
+    pub wrong_results: f64,
+    /// Time added to every read, milliseconds.
+    pub latency_ms: u64,
+}
+
+impl Fault {
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How reads move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rollout {
+    /// Shares of reads for the candidate, rising, the last one 100.
+    pub steps: Vec<Step>,
+    /// Largest lag, in records, at which the candidate counts as following.
+    pub lag_records_max: u64,
+    /// How long a failure still rolls back by itself after the switch.
+    pub watch_ms: u64,
+    /// How long preparing, seeding or following may take before the rollout goes back.
+    pub timeout_ms: u64,
+    /// What happens when a step's evidence stays inconclusive until `timeoutMs`.
+    pub on_inconclusive: OnInconclusive,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            steps: [10, 50, 90, 100].map(Step::of_share).to_vec(),
+            lag_records_max: 1_000,
+            watch_ms: 300_000,
+            timeout_ms: 600_000,
+            on_inconclusive: OnInconclusive::Pause,
+        }
+    }
+}
+
+/// One share of reads and what must hold before the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// Share of reads for the candidate, percent.
+    pub share_percent: u8,
+    #[serde(default = "Step::default_duration_min_ms")]
+    pub duration_min_ms: u64,
+    /// Reads the candidate must have answered in this step.
+    #[serde(default = "Step::default_requests_min")]
+    pub requests_min: u64,
+    /// Wait here for `jadeshift promote`.
+    #[serde(default)]
+    pub pause: bool,
+}
+
+impl Step {
+    fn default_duration_min_ms() -> u64 {
+        30_000
+    }
+
+    fn default_requests_min() -> u64 {
+        100
+    }
+
+    pub fn of_share(share_percent: u8) -> Step {
+        Step {
+            share_percent,
+            duration_min_ms: Self::default_duration_min_ms(),
+            requests_min: Self::default_requests_min(),
+            pause: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnInconclusive {
+    #[default]
+    Pause,
+    Rollback,
+    Promote,
+}
+
+/// Bounds of moving the right to write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Handover {
+    /// How long writes may wait at a seal before the handover goes back.
+    pub hold_ms_max: u64,
+    /// How many writes may wait.
+    pub held_writes_max: u64,
+}
+
+impl Default for Handover {
+    fn default() -> Self {
+        Self { hold_ms_max: 1_000, held_writes_max: 10_000 }
+    }
+}
+
+/// Fixed rules over counts of both colours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Evidence {
+    /// The candidate fails when its error rate is above `errorRatioMax` times the active's plus `errorRateMargin`, and it
+    /// has made at least `errorsMin` errors.
+    pub error_ratio_max: f64,
+    pub error_rate_margin: f64,
+    pub errors_min: u64,
+    /// A replayed search is bad when the two answers share less than this part of the top results.
+    pub overlap_min: f64,
+    /// The candidate fails when more than this part of the replayed searches is bad, and at least `badResultsMin` are.
+    pub bad_results_rate_max: f64,
+    pub bad_results_min: u64,
+    /// Replayed searches needed before the candidate gets its first reader.
+    pub replays_min: u64,
+    /// Replayed searches per second while a rollout is judged.
+    pub replays_per_second: u64,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            error_ratio_max: 2.0,
+            error_rate_margin: 0.005,
+            errors_min: 5,
+            overlap_min: 0.5,
+            bad_results_rate_max: 0.02,
+            bad_results_min: 5,
+            replays_min: 50,
+            replays_per_second: 50,
+        }
+    }
+}
+
+/// Where things listen and live on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Local {
+    /// Address of the gateway, `host:port`; port 0 picks a free one.
+    pub gateway: String,
+    pub blue: LocalNode,
+    pub green: LocalNode,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self { gateway: "127.0.0.1:8080".into(), blue: LocalNode::default(), green: LocalNode::default() }
+    }
+}
+
+impl Local {
+    pub fn node(&self, colour: Colour) -> &LocalNode {
+        match colour {
+            Colour::Blue => &self.blue,
+            Colour::Green => &self.green,
+        }
+    }
+}
+
+/// Addresses of one node, `host:port`; port 0 picks a free one and keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LocalNode {
+    pub http: String,
+    pub admin: String,
+}
+
+impl Default for LocalNode {
+    fn default() -> Self {
+        Self { http: "127.0.0.1:0".into(), admin: "127.0.0.1:0".into() }
+    }
+}
+
+/// Why a document cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// The text is not YAML, or a field has the wrong shape or is unknown.
+    #[error("{path}: {reason}")]
+    Shape { path: String, reason: String },
+    /// A value breaks a rule.
+    #[error("{path}: {value} is not allowed: {rule}")]
+    Rule { path: String, value: String, rule: String },
+}
+
+impl BlueGreen {
+    /// A document that says nothing but a name: every default.
+    pub fn named(name: &str) -> Self {
+        Self {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            metadata: Metadata { name: name.into(), namespace: None },
+            spec: Spec::default(),
+        }
+    }
+
+    /// Reads and validates a YAML (or JSON) document.
+    ///
+    /// # Errors
+    /// [`DocumentError`] names the field, its value and the rule.
+    pub fn from_yaml(text: &str) -> Result<Self, DocumentError> {
+        let reader = serde_norway::Deserializer::from_str(text);
+        let document: Self = serde_path_to_error::deserialize(reader).map_err(|error| {
+            let path = match error.path().to_string() {
+                path if path == "." => "document".to_string(),
+                path => path,
+            };
+            DocumentError::Shape { path, reason: error.into_inner().to_string() }
+        })?;
+        document.validate()?;
+        Ok(document)
+    }
+
+    pub fn to_yaml(&self) -> String {
+        serde_norway::to_string(self).expect("a document is always representable")
+    }
+
+    /// What `version` stands for; an unlisted label is the built-in node.
+    pub fn version(&self, version: &str) -> Version {
+        self.spec.versions.get(version).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

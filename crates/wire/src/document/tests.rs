@@ -1,0 +1,45 @@
+use super::*;
+
+const HEAD: &str = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+
+fn error_of(spec: &str) -> String {
+    BlueGreen::from_yaml(&format!("{HEAD}spec:\n{spec}")).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn a_name_is_enough() {
+    let document = BlueGreen::from_yaml(HEAD).unwrap();
+    assert_eq!(document, BlueGreen::named("shop"));
+    assert_eq!(BlueGreen::from_yaml(&document.to_yaml()).unwrap(), document);
+}
+
+#[test]
+fn an_unknown_field_is_named_with_its_place() {
+    let message = error_of("  rollout: {step: []}\n");
+    assert!(message.contains("spec.rollout") && message.contains("`step`"), "{message}");
+}
+
+#[test]
+fn a_share_above_the_whole_is_refused_with_value_and_rule() {
+    let message = error_of("  rollout: {steps: [{sharePercent: 130}]}\n");
+    assert_eq!(message, "spec.rollout.steps[0].sharePercent: 130 is not allowed: a whole number from 1 to 100");
+}
+
+#[test]
+fn shares_must_rise_and_end_at_the_whole() {
+    assert!(error_of("  rollout: {steps: [{sharePercent: 50}, {sharePercent: 10}]}\n").contains("must rise"));
+    assert!(error_of("  rollout: {steps: [{sharePercent: 50}]}\n").contains("sharePercent: 100"));
+}
+
+#[test]
+fn faults_are_refused_in_production() {
+    let fault = "  versions: {\"2\": {fault: {errors: 0.05}}}\n";
+    assert!(error_of(fault).contains("mode: development"));
+    BlueGreen::from_yaml(&format!("{HEAD}spec:\n  mode: development\n{fault}")).unwrap();
+}
+
+#[test]
+fn addresses_and_labels_are_checked() {
+    assert!(error_of("  local: {gateway: localhost}\n").contains("spec.local.gateway: `localhost`"));
+    assert!(error_of("  version: \"a b\"\n").contains("spec.version: `a b`"));
+}

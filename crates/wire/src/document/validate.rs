@@ -1,0 +1,157 @@
+//! The rules of the document, each with a message that says what would be right.
+
+use super::{API_VERSION, BlueGreen, DocumentError, KIND, Mode, Version};
+
+/// Longest version label and name.
+const LABEL_LENGTH_MAX: usize = 63;
+
+impl BlueGreen {
+    /// Checks every rule that types cannot express.
+    ///
+    /// # Errors
+    /// The first broken rule, with field and value.
+    pub fn validate(&self) -> Result<(), DocumentError> {
+        equal("apiVersion", &self.api_version, API_VERSION)?;
+        equal("kind", &self.kind, KIND)?;
+        label("metadata.name", &self.metadata.name)?;
+        label("spec.version", &self.spec.version)?;
+        for (name, version) in &self.spec.versions {
+            let path = format!("spec.versions.{name}");
+            label(&path, name)?;
+            self.validate_version(&path, version)?;
+        }
+        self.validate_steps()?;
+        self.validate_evidence()?;
+        address("spec.local.gateway", &self.spec.local.gateway)?;
+        for colour in crate::Colour::BOTH {
+            let node = self.spec.local.node(colour);
+            address(&format!("spec.local.{colour}.http"), &node.http)?;
+            address(&format!("spec.local.{colour}.admin"), &node.admin)?;
+        }
+        let handover = &self.spec.handover;
+        within("spec.handover.holdMsMax", handover.hold_ms_max, 10, 60_000)?;
+        within("spec.handover.heldWritesMax", handover.held_writes_max, 1, 1_000_000)?;
+        within("spec.rollout.timeoutMs", self.spec.rollout.timeout_ms, 1_000, 7 * 24 * 3_600_000)
+    }
+
+    fn validate_version(&self, path: &str, version: &Version) -> Result<(), DocumentError> {
+        let index = &version.index;
+        within(&format!("{path}.index.connectivity"), index.connectivity as u64, 2, 256)?;
+        within(&format!("{path}.index.expansionAdd"), index.expansion_add as u64, 4, 10_000)?;
+        within(&format!("{path}.index.expansionSearch"), index.expansion_search as u64, 4, 10_000)?;
+        rate(&format!("{path}.fault.errors"), version.fault.errors)?;
+        rate(&format!("{path}.fault.wrongResults"), version.fault.wrong_results)?;
+        if self.spec.mode == Mode::Production && !version.fault.is_none() {
+            return Err(DocumentError::Rule {
+                path: format!("{path}.fault"),
+                value: "a fault switch".into(),
+                rule: "spec.mode is production; faults need `mode: development`".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn validate_steps(&self) -> Result<(), DocumentError> {
+        let steps = &self.spec.rollout.steps;
+        let mut before = 0;
+        for (position, step) in steps.iter().enumerate() {
+            let path = format!("spec.rollout.steps[{position}].sharePercent");
+            within(&path, u64::from(step.share_percent), 1, 100)?;
+            if step.share_percent <= before {
+                return Err(DocumentError::Rule {
+                    path,
+                    value: format!("{} %", step.share_percent),
+                    rule: format!("shares must rise, and the step before has {before} %"),
+                });
+            }
+            before = step.share_percent;
+        }
+        if before != 100 {
+            return Err(DocumentError::Rule {
+                path: "spec.rollout.steps".into(),
+                value: format!("a last share of {before} %"),
+                rule: "the last step must have sharePercent: 100".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn validate_evidence(&self) -> Result<(), DocumentError> {
+        let evidence = &self.spec.evidence;
+        rate("spec.evidence.errorRateMargin", evidence.error_rate_margin)?;
+        rate("spec.evidence.overlapMin", evidence.overlap_min)?;
+        rate("spec.evidence.badResultsRateMax", evidence.bad_results_rate_max)?;
+        within("spec.evidence.replaysPerSecond", evidence.replays_per_second, 1, 10_000)?;
+        within("spec.evidence.errorsMin", evidence.errors_min, 1, 1_000_000)?;
+        within("spec.evidence.badResultsMin", evidence.bad_results_min, 1, 1_000_000)?;
+        if !(evidence.error_ratio_max.is_finite() && evidence.error_ratio_max >= 1.0) {
+            return Err(DocumentError::Rule {
+                path: "spec.evidence.errorRatioMax".into(),
+                value: evidence.error_ratio_max.to_string(),
+                rule: "a number of at least 1".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn equal(path: &str, value: &str, wanted: &str) -> Result<(), DocumentError> {
+    if value == wanted {
+        return Ok(());
+    }
+    Err(DocumentError::Rule { path: path.into(), value: format!("`{value}`"), rule: format!("it must be `{wanted}`") })
+}
+
+fn label(path: &str, value: &str) -> Result<(), DocumentError> {
+    let good = !value.is_empty()
+        && value.len() <= LABEL_LENGTH_MAX
+        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+'));
+    if good {
+        return Ok(());
+    }
+    Err(DocumentError::Rule {
+        path: path.into(),
+        value: format!("`{value}`"),
+        rule: format!(
+            "1 to {LABEL_LENGTH_MAX} letters, digits, `.`, `-`, `_` or `+`, beginning with a letter or digit"
+        ),
+    })
+}
+
+/// Checks a version label given on a command line by the rule of the document.
+///
+/// # Errors
+/// [`DocumentError::Rule`] with the label and the rule.
+pub fn version_label(value: &str) -> Result<(), DocumentError> {
+    label("version", value)
+}
+
+fn within(path: &str, value: u64, min: u64, max: u64) -> Result<(), DocumentError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(DocumentError::Rule {
+        path: path.into(),
+        value: value.to_string(),
+        rule: format!("a whole number from {min} to {max}"),
+    })
+}
+
+fn rate(path: &str, value: f64) -> Result<(), DocumentError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule: "a number from 0 to 1".into() })
+}
+
+fn address(path: &str, value: &str) -> Result<(), DocumentError> {
+    if value.parse::<std::net::SocketAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(DocumentError::Rule {
+        path: path.into(),
+        value: format!("`{value}`"),
+        rule: "an address with a port, such as 127.0.0.1:8080 (port 0 picks a free one)".into(),
+    })
+}

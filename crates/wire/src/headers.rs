@@ -1,0 +1,23 @@
+//! Header names shared by node, gateway and clients.
+
+/// LSN at which an answer was made (set by nodes on every answer of `/v1`).
+pub const LSN: &str = "jadevectordb-lsn";
+/// A client's demand: answer no older than this LSN.
+pub const MIN_LSN: &str = "jadevectordb-min-lsn";
+/// Version label of the node that answered.
+pub const VERSION: &str = "jadevectordb-version";
+/// How often a write was forwarded between nodes already.
+pub const HOPS: &str = "jadevectordb-hops";
+/// Marks a read that the conductor replays; it is counted apart.
+pub const REPLAY: &str = "jadevectordb-replay";
+/// A request's own choice of environment: `green` or `blue`.
+pub const CANARY: &str = "canary";
+/// Colour that answered (set by the gateway).
+pub const COLOUR: &str = "jadeshift-colour";
+/// A client's own name for one write, so that a retry is applied once.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Version of the admin protocol and of the feed spoken by this program.
+pub const WIRE_VERSION: u32 = 1;
+/// The oldest version of the admin protocol and of the feed that this program still reads.
+pub const WIRE_VERSION_MIN: u32 = 1;
