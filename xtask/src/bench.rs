@@ -5,7 +5,7 @@ mod gateway;
 mod index;
 mod load;
 mod node;
-mod process;
+pub mod process;
 mod report;
 mod server;
 

@@ -1,12 +1,14 @@
 //! The developers' commands: `cargo xtask help`.
 
 mod bench;
+mod crash_up;
 mod serve;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The developers' commands.
@@ -15,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
+    CrashUp(crash_up::CrashUp),
     /// The gateway alone, half of the reads to each backend (started by `bench gateway`).
     #[command(hide = true)]
     ServeGateway {
@@ -37,13 +40,25 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Command::parse() {
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes in one line; a backtrace would bury it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         // One thread is enough for the load and leaves the rest of the machine to what is measured.
         Command::Bench(bench) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
             .block_on(unless_interrupted(bench::run(bench))),
+        Command::CrashUp(options) => servers()?.block_on(unless_interrupted(crash_up::run(options))),
         Command::ServeGateway { listen, blue, green, ready_file } => {
             servers()?.block_on(serve::run_gateway(listen, blue, green, &ready_file))
         }
@@ -68,4 +83,18 @@ fn servers() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(bench::PROXY_THREADS).enable_all();
     builder.build().context("cannot start threads")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+        let parsed = Command::try_parse_from(["xtask", "bench", "node", "--seconds", "0"]);
+        assert!(parsed.err().unwrap().to_string().contains("above 0"));
+        assert!(Command::try_parse_from(["xtask", "bench", "node", "--quick", "--", "--quantization", "f16"]).is_ok());
+    }
 }

@@ -56,7 +56,7 @@ pub enum DataDirError {
     #[error("{} says {found:?}: expected `{FORMAT_WORD} {DATA_FORMAT}`", path.display())]
     FormatUnreadable { path: PathBuf, found: String },
     #[error(
-        "{} says data format {found}, this program knows up to {known}: use a program of the version that wrote it, or newer",
+        "{} says data format {found}, this program knows up to {known}: use the version that wrote it, or a newer one",
         path.display()
     )]
     FormatNewer { path: PathBuf, found: u64, known: u64 },

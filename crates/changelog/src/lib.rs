@@ -8,8 +8,9 @@
 //!
 //! Payloads, snapshot items and their meta data are bytes of which this crate knows nothing.
 //!
-//! **Invariant.** What [`Log::sync`] returned `Ok` for is found by every later [`Log::open`], or the open fails and says
-//! where the damage is. Nothing is cut off that is known to have been synced.
+//! **Invariant.** What [`Log::sync`] returned `Ok` for is found by every later [`Log::open`], or the open fails and
+//! says where the damage is. The one exception: damage to the very last group looks as if a crash had left it
+//! half-written; it is cut off, and [`Recovery::cut`] says so.
 //! **Invariant.** After a failed write or sync nothing is written any more; a sync is never tried twice.
 
 mod bytes_at;

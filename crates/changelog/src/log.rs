@@ -31,7 +31,7 @@ pub use errors::{AppendError, Failure, ResetError, TruncateError};
 pub struct LogOptions {
     /// Length at which a new segment is begun. A group is never divided, so one that is longer gives a longer segment.
     pub segment_bytes: u64,
-    /// How much space is written ahead at once; 0 for none (then each sync takes two to three times as long).
+    /// How much space is written ahead at once; 0 for none (then each sync takes about twice as long).
     pub prepare_bytes: u64,
     /// How much of the newest frames is kept in memory for readers.
     pub tail_bytes: usize,
@@ -93,8 +93,8 @@ impl Log {
         Log::open_replaying(dir, options, start, |_| Ok(()))
     }
 
-    /// As [`Log::open`], and hands each record after the snapshot to `replay`, in order, while the log is read. Damage may
-    /// be found after records were handed over: what was made of them is then to be dropped.
+    /// As [`Log::open`], and hands each record after the snapshot to `replay`, in order, while the log is read. Damage
+    /// may be found after records were handed over: what was made of them is then to be dropped.
     ///
     /// # Errors
     /// As [`Log::open`], and [`OpenError::Replay`] with what `replay` returned.
@@ -215,8 +215,8 @@ impl Log {
     /// Makes everything appended durable (one fdatasync), then visible to readers.
     ///
     /// # Errors
-    /// [`AppendError::Failed`]: what was appended since the last sync may or may not be on disk, and the log takes nothing
-    /// any more. It is never synced again: the kernel reports a lost page once.
+    /// [`AppendError::Failed`]: what was appended since the last sync may or may not be on disk, and the log takes
+    /// nothing any more. It is never synced again: the kernel reports a lost page once.
     pub fn sync(&mut self) -> Result<(), AppendError> {
         self.check_not_failed()?;
         if self.pending.is_empty() {

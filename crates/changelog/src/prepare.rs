@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 use crate::durable::{create_file, reserve};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Small pieces, so that a sync of the log does not wait behind a large one.
+const SYNC_EVERY_BYTES: u64 = 512 << 10;
 
 /// Work for the thread.
 #[derive(Debug)]
@@ -134,11 +136,15 @@ fn create_spare(path: &Path, bytes: u64) -> io::Result<()> {
 pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     // Reserving first finds a full disk before any of it is used.
     reserve(file, from, to)?;
-    let mut at = from;
+    let (mut at, mut synced) = (from, from);
     while at < to {
         let count = ZEROS.len().min((to - at) as usize);
         file.write_all_at(&ZEROS[..count], at)?;
         at += count as u64;
+        if at - synced >= SYNC_EVERY_BYTES {
+            file.sync_data()?;
+            synced = at;
+        }
     }
     file.sync_data()
 }

@@ -1,7 +1,7 @@
 //! Reading durable frames while the log is written.
 //!
-//! The last groups are kept in memory as they were written, so that followers that keep up read no file. Older frames are
-//! read from the segments, found by an index of one entry for each 64 KiB.
+//! The last groups are kept in memory as they were written, so that followers that keep up read no file. Older
+//! frames are read from the segments, found by an index of one entry for each 64 KiB.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -57,7 +57,7 @@ pub enum ReadError {
     Io { path: PathBuf, error: io::Error },
     #[error("log segment {} is damaged where LSN {lsn} is expected: {error}", path.display())]
     Damaged { path: PathBuf, lsn: Lsn, error: RecordError },
-    #[error("log segment {} is damaged: LSN {lsn} is expected, and LSN {found} or nothing (0) is there", path.display())]
+    #[error("log segment {} is damaged: LSN {lsn} is expected, {found} is there (0: nothing)", path.display())]
     Disorder { path: PathBuf, lsn: Lsn, found: Lsn },
 }
 
@@ -126,12 +126,12 @@ impl LogReader {
         LogReader { shared, generation }
     }
 
-    /// The durable frames after `lsn`, in order: at most `max_bytes` of them (encoded), but at least one if there is any.
-    /// Empty if there is none; shorter than it could be where a segment ends.
+    /// The durable frames after `lsn`, in order: at most `max_bytes` of them (encoded), but at least one if there is
+    /// any. Empty if there is none; shorter than it could be where a segment ends.
     ///
     /// # Errors
-    /// [`ReadError::Truncated`] if the next frame is no longer kept; [`ReadError::Reset`] if the history was replaced since
-    /// this reader was made; otherwise what is wrong with the file.
+    /// [`ReadError::Truncated`] if the next frame is no longer kept; [`ReadError::Reset`] if the history was replaced
+    /// since this reader was made; otherwise what is wrong with the file.
     pub fn read_after(&self, lsn: Lsn, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         Ok(self.read_encoded_after(lsn, max_bytes)?.frames())
     }

@@ -70,16 +70,26 @@ pub enum OpenError {
     )]
     Damaged { path: PathBuf, offset: u64, lsn: Lsn, damage: Damage },
     #[error(
-        "log segment {} starts at LSN {found}, the one before it ends before LSN {expected}: records are missing; nothing \
-         was changed",
+        "log segment {} starts at LSN {found}, the one before it ends before LSN {expected}: records are missing; \
+         nothing was changed",
         path.display()
     )]
     MissingRecords { path: PathBuf, expected: Lsn, found: Lsn },
-    #[error("the log in {} starts at LSN {first_available}, the snapshot ends at LSN {snapshot}: the records between are missing", path.display())]
+    #[error(
+        "the log in {} starts at LSN {first_available}, the snapshot ends at LSN {snapshot}: the records between are \
+         missing",
+        path.display()
+    )]
     Gap { path: PathBuf, first_available: Lsn, snapshot: Lsn },
-    #[error("the log in {} ends at LSN {last_lsn}, before the snapshot at LSN {snapshot}: records are missing", path.display())]
+    #[error(
+        "the log in {} ends at LSN {last_lsn}, before the snapshot at LSN {snapshot}: records are missing",
+        path.display()
+    )]
     EndsBeforeSnapshot { path: PathBuf, last_lsn: Lsn, snapshot: Lsn },
-    #[error("the log in {} is of generation {log}, the snapshot of {snapshot}: the newest snapshot is missing", path.display())]
+    #[error(
+        "the log in {} is of generation {log}, the snapshot of {snapshot}: the newest snapshot is missing",
+        path.display()
+    )]
     SnapshotOutdated { path: PathBuf, log: u64, snapshot: u64 },
     #[error("the record at LSN {lsn} cannot be applied: {error}")]
     Replay { lsn: Lsn, error: Box<dyn Error + Send + Sync> },
@@ -382,8 +392,7 @@ impl<'a> Scan<'a> {
             file.write_all_at(&block[..count], at).map_err(io_error("write", &path))?;
             at += count as u64;
         }
-        // A mark can be there without the group that it belongs to.
-        if self.recovery.cut.is_some() || (self.unproven_from == segment.end && segment.end > HEADER_BYTES) {
+        if self.recovery.cut.is_some() {
             file.set_len(segment.end).map_err(io_error("cut off the torn tail of", &path))?;
         }
         file.sync_all().map_err(io_error("sync", &path))?;

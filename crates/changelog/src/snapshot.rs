@@ -1,8 +1,8 @@
 //! Snapshots: the state at one LSN as a file, and the same bytes as a stream from one node to another.
 //!
 //! A snapshot is a [header](SnapshotHeader), items in order, and a [trailer](SnapshotTrailer). Each is one record: see
-//! [`record`]. A file is named by generation and LSN (`snapshot/0000000001-00000000000000000042.snap`) and gets its name
-//! only when all of it is on disk; then older ones are removed.
+//! [`record`]. A file is named by generation and LSN (`snapshot/0000000001-00000000000000000042.snap`) and gets its
+//! name only when all of it is on disk; then older ones are removed.
 
 use std::fs;
 use std::io;
@@ -32,8 +32,8 @@ pub const ITEM_BYTES_MAX: usize = 64 << 20;
 /// What a snapshot starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotHeader {
-    /// Where the log goes on. One that was received from another node replaces the history of this folder: its generation
-    /// is this node's `Log::generation() + 1`, whatever the sender's is.
+    /// Where the log goes on. One that was received from another node replaces the history of this folder: its
+    /// generation is this node's `Log::generation() + 1`, whatever the sender's is.
     pub start: Start,
     /// The caller's own.
     pub meta: Bytes,
@@ -58,7 +58,7 @@ pub enum SnapshotError {
     Refused { path: PathBuf, error: SnapshotFormatError },
     #[error("snapshot {} is damaged in the record at byte {offset}: {error}", path.display())]
     Damaged { path: PathBuf, offset: u64, error: SnapshotFormatError },
-    #[error("snapshot {} says that it is of generation {generation} at LSN {lsn}: its name says otherwise", path.display())]
+    #[error("snapshot {} says generation {generation} and LSN {lsn}: its name says otherwise", path.display())]
     Name { path: PathBuf, generation: u64, lsn: Lsn },
 }
 
@@ -80,23 +80,31 @@ fn parse_file_name(name: &str) -> Option<Key> {
     Some((number(generation)?, number(lsn)?))
 }
 
-/// The snapshots in the folder, oldest first, and what was left behind by one that was not finished.
-fn list(dir: &Path) -> Result<(Vec<(Key, PathBuf)>, Vec<PathBuf>), SnapshotError> {
-    let (mut snapshots, mut leftovers) = (Vec::new(), Vec::new());
+/// What is in the folder of snapshots.
+#[derive(Default)]
+struct Listing {
+    /// Oldest first.
+    snapshots: Vec<(Key, PathBuf)>,
+    /// Left behind by one that was not finished.
+    leftovers: Vec<PathBuf>,
+}
+
+fn list(dir: &Path) -> Result<Listing, SnapshotError> {
+    let mut listing = Listing::default();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((snapshots, leftovers)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
         Err(error) => return Err(io_error("list", dir)(error)),
     };
     for entry in entries {
         let path = entry.map_err(io_error("list", dir))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if let Some(key) = parse_file_name(name) {
-            snapshots.push((key, path));
+            listing.snapshots.push((key, path));
         } else if name.ends_with(".snap.tmp") {
-            leftovers.push(path);
+            listing.leftovers.push(path);
         }
     }
-    snapshots.sort();
-    Ok((snapshots, leftovers))
+    listing.snapshots.sort();
+    Ok(listing)
 }

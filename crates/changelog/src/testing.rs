@@ -57,8 +57,8 @@ pub(crate) fn data_dir() -> (tempfile::TempDir, DataDir) {
     (folder, dir)
 }
 
-/// A data folder in memory where there is one, for tests that open hundreds of times: what a crash leaves behind is made by
-/// hand there, so nothing is missing when a sync does nothing.
+/// A data folder in memory where there is one, for tests that open hundreds of times: what a crash leaves behind is
+/// made by hand there, so nothing is missing when a sync does nothing.
 pub(crate) fn data_dir_in_memory() -> (tempfile::TempDir, DataDir) {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
     let dir = DataDir::open(&folder.path().join("node")).unwrap();

@@ -1,8 +1,29 @@
 //! Drives one rollout: observe, decide, apply, over a [`Platform`].
 //!
+//! One task owns the state ([`engine`]); everybody else sends it commands and reads what it published ([`Info`]).
+//!
+//! ```text
+//! engine ── observe ──► sight ── decide (crate rollout) ──► store ──► apply: platform, roles of the nodes
+//!    ▲                    ▲
+//! commands           evidence (traffic of the router, replayed reads, digests)
+//! ```
+//!
 //! Invariants: only this crate asks `rollout` for decisions; only a `Platform` (and the role calls made here) changes the
 //! world; the state is stored before the world is changed because of it.
 
+mod apply;
+mod data_check;
+mod engine;
+mod evidence_source;
+mod handle;
+mod info;
+mod journal;
+mod observe;
 pub mod platform;
+mod replay;
+mod verify;
 
+pub use handle::{CommandError, Conductor, StartError};
+pub use info::{Event, HandoverTiming, Info, NodeInfo, NodeStatus};
 pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
+pub use verify::VerifyError;

@@ -1,6 +1,7 @@
 //! The border between the engine and a place where environments run: one machine, or a cluster.
 
 use rollout::{State, World};
+use serde::{Deserialize, Serialize};
 use std::future::Future;
 use wire::admin::Peer;
 use wire::{ByColour, Colour};
@@ -32,7 +33,7 @@ pub struct PlatformObservation {
 }
 
 /// Live requests of one colour as the router saw them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TrafficCounts {
     pub reads: u64,
     /// Reads answered with 5xx or not answered.

@@ -245,11 +245,12 @@ impl Metrics {
     pub(crate) fn prometheus_text(&self, gauges: &[(&str, &str, u64)]) -> String {
         let snapshot = self.snapshot();
         let mut text = String::with_capacity(8 * 1024);
-        let series: [(&str, &str, fn(&ColourMetrics) -> [u64; 2]); 2] = [
-            ("requests_total", "Requests tried on a colour.", |m| [m.reads, m.writes]),
-            ("request_errors_total", "Requests a colour answered with 5xx, or not.", |m| {
-                [m.read_errors, m.write_errors]
-            }),
+        type Values = fn(&ColourMetrics) -> [u64; 2];
+        let requests: Values = |metrics| [metrics.reads, metrics.writes];
+        let errors: Values = |metrics| [metrics.read_errors, metrics.write_errors];
+        let series = [
+            ("requests_total", "Requests tried on a colour.", requests),
+            ("request_errors_total", "Requests a colour answered with 5xx, or not.", errors),
         ];
         for (name, help, values) in series {
             head(&mut text, name, help, "counter");

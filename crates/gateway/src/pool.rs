@@ -35,6 +35,7 @@ pub(crate) struct Backend {
 #[derive(Debug, Default)]
 struct Pool {
     /// The last returned is taken first, so the first are the oldest.
+    #[allow(clippy::vec_box, reason = "links move between requests and the pool: a pointer, not the link")]
     idle: Vec<Box<Link>>,
     /// Connections taken before the last drain are not wanted back.
     drains: u64,
@@ -157,12 +158,6 @@ impl Backend {
             pool.idle.extract_if(.., |link| link.idle_since.elapsed() >= time || !link.rests(false)).collect();
         drop(pool);
         drop(dead);
-    }
-
-    /// Connections to this backend, idle and in use.
-    #[cfg(test)]
-    pub(crate) fn connections(&self) -> usize {
-        self.links.len()
     }
 }
 
@@ -298,3 +293,6 @@ impl AsyncWrite for BackendSocket {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, signal:
     .await;
 }
 
-/// Answers 503 and closes, without reading what the client wants.
+/// Answers 503 and closes, whatever the client wants.
 fn refuse(mut stream: TcpStream, shared: &Arc<Shared>) {
     shared.metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
     if shared.refusing.fetch_add(1, Ordering::Relaxed) >= REFUSALS_MAX {
@@ -108,10 +108,14 @@ fn refuse(mut stream: TcpStream, shared: &Arc<Shared>) {
             let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n";
             let length = REFUSAL.len();
             let answer = format!("{head}connection: close\r\ncontent-length: {length}\r\n\r\n{REFUSAL}");
+            // First the request's begin: an answer to nothing confuses clients. Then the rest of it: closing over unread
+            // bytes would reset the connection, and the client might not see the answer.
+            let mut bytes = [0u8; 4096];
+            if stream.read(&mut bytes).await? == 0 {
+                return Ok(());
+            }
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await?;
-            // Closing over unread bytes would reset the connection, and the client might not see the answer.
-            let mut bytes = [0u8; 4096];
             while stream.read(&mut bytes).await? > 0 {}
             std::io::Result::Ok(())
         };

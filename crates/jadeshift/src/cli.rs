@@ -18,7 +18,7 @@ const MONITOR_TIMEOUT_MS: u64 = 300_000;
 /// right to write in one fenced handover. When the new version is worse, traffic goes back by itself; nothing that was
 /// acknowledged is lost in either direction.
 #[derive(Debug, Parser)]
-#[command(name = "jadeshift", version, propagate_version = true, after_help = START, after_long_help = long_help())]
+#[command(name = "jadeshift", version, after_help = START, after_long_help = long_help())]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -131,7 +131,7 @@ pub enum Command {
     #[command(after_help = DEMO)]
     Demo(Demo),
     /// Run one database node (the same as the program `jadevectordb`)
-    #[command(after_help = NODE)]
+    #[command(after_help = node_help())]
     Node(Box<jadevectordb::cli::Args>),
     /// Print a script that completes commands in a shell
     #[command(after_help = COMPLETION)]
@@ -305,9 +305,11 @@ Examples:
   jadeshift demo
   jadeshift demo --output json";
 
-const NODE: &str = "\
-Examples:
-  jadeshift node --data-dir data --http 127.0.0.1:8080 --admin 127.0.0.1:8081";
+/// The node's own help speaks of the program `jadevectordb`.
+fn node_help() -> String {
+    let own = "Example of this command:\n  jadeshift node --data-dir data --http 127.0.0.1:8080 --admin 127.0.0.1:8081";
+    format!("{}\n\n{own}", jadevectordb::cli::AFTER_HELP)
+}
 
 const COMPLETION: &str = "\
 Examples:

@@ -142,9 +142,13 @@ mod tests {
             "a second environment needs about 164 MiB of memory (100 MiB as the first one, 64 MiB in reserve), and 150 MiB \
              is available: free some, or use a bigger machine"
         );
-        let disk = Room { disk_first: 90 * MIB, disk_second: 10 * MIB, disk_available: Some(95 * MIB), ..Room::default() };
+        let disk =
+            Room { disk_first: 90 * MIB, disk_second: 10 * MIB, disk_available: Some(95 * MIB), ..Room::default() };
         let message = disk.judge(Path::new("green")).unwrap_err().to_string();
-        assert!(message.contains("about 96 MiB more disk in green (80 MiB") && message.contains("95 MiB is free"), "{message}");
+        assert!(
+            message.contains("about 96 MiB more disk in green (80 MiB") && message.contains("95 MiB is free"),
+            "{message}"
+        );
         assert_eq!(Room { disk_second: 11 * MIB, ..disk }.judge(Path::new("green")), Ok(()));
     }
 

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use conductor::Conductor;
+use conductor::{CommandError, Conductor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
@@ -80,7 +80,9 @@ fn router(control: Arc<Control>) -> axum::Router {
         .route("/control/v1/command", post(command))
         .route("/control/v1/verify", post(verify))
         .route("/control/v1/down", post(down))
-        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is no such call; they are listed by `jadeshift help`") })
+        .fallback(|| async {
+            refusal(StatusCode::NOT_FOUND, "there is no such call; they are listed by `jadeshift help`")
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(control.clone(), authorise))
         .with_state(control)
@@ -90,7 +92,9 @@ async fn authorise(State(control): State<Arc<Control>>, request: Request, next: 
     let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     match given.and_then(|value| value.strip_prefix(b"Bearer ")) {
         Some(token) if same(token, control.token.as_bytes()) => next.run(request).await,
-        _ => refusal(StatusCode::UNAUTHORIZED, "this call needs `Authorization: Bearer` with the token of control.json"),
+        _ => {
+            refusal(StatusCode::UNAUTHORIZED, "this call needs `Authorization: Bearer` with the token of control.json")
+        }
     }
 }
 
@@ -105,7 +109,10 @@ async fn command(State(control): State<Arc<Control>>, body: Bytes) -> Response {
     };
     match control.conductor.command(command).await {
         Ok(info) => json(StatusCode::OK, &info),
-        Err(error) => refusal(StatusCode::CONFLICT, &error.to_string()),
+        Err(error @ CommandError::Refused(_)) => refusal(StatusCode::CONFLICT, &error.to_string()),
+        Err(error @ (CommandError::NotStored(_) | CommandError::Stopped(_))) => {
+            refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+        }
     }
 }
 

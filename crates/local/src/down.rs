@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use wire::ByColour;
 use wire::control::ControlAddress;
-use wire::{ByColour, Colour};
 
 /// Longest time for a running `up` to end: gateway, drain and nodes each have their own bound within it.
 const END_MAX: Duration = Duration::from_secs(60);

@@ -126,9 +126,10 @@ fn fault_flags(fault: &Fault) -> Vec<String> {
 pub(crate) fn configured(colour: Colour, node: &LocalNode) -> Result<[(SocketAddr, String); 2], String> {
     let parse = |value: &str, field: &str| {
         let field = format!("spec.local.{colour}.{field}");
-        value.parse().map(|address| (address, field.clone())).map_err(|_| {
-            format!("{field}: `{value}` is not an address with a port, such as 127.0.0.1:8080")
-        })
+        value
+            .parse()
+            .map(|address| (address, field.clone()))
+            .map_err(|_| format!("{field}: `{value}` is not an address with a port, such as 127.0.0.1:8080"))
     };
     Ok([parse(&node.http, "http")?, parse(&node.admin, "admin")?])
 }

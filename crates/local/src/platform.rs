@@ -5,6 +5,7 @@
 
 use crate::folder::{Folder, FolderError};
 use crate::launch::{Launch, configured};
+use crate::process::Identity;
 use crate::supervisor::{Adopted, Drain, Running, Status, Supervisor, SupervisorError, Wanted};
 use conductor::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 use gateway::{Gateway, Routing};
@@ -24,6 +25,8 @@ use wire::{ByColour, Colour};
 
 /// Longest time that requests under way may keep a process from ending.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// The same for reads of an environment that is alone: new ones keep coming, and nobody else could answer them.
+const DRAIN_ALONE_MAX: Duration = Duration::from_millis(500);
 /// How often they are counted.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -55,6 +58,8 @@ struct Front {
 struct Told {
     world: Option<World>,
     routing: Routing,
+    /// Processes that are about to end and have had their time.
+    retired: ByColour<Option<Identity>>,
 }
 
 impl LocalPlatform {
@@ -103,7 +108,7 @@ impl LocalPlatform {
     /// there and ready.
     pub fn is_serving(&self) -> bool {
         let told = self.shared.front.told.lock();
-        told.world.as_ref().is_some_and(|world| serves(world, &told.routing))
+        told.world.as_ref().is_some_and(|world| told.confirms(world) && told.routing.primary == Some(world.writes))
     }
 
     /// Ends the supervision, and before it the processes that `which` picks.
@@ -125,18 +130,14 @@ impl LocalPlatform {
     fn joins(&self, colour: Colour) -> bool {
         match &*self.shared.state.borrow() {
             None => colour != Colour::Blue,
-            Some(state) => {
-                colour != state.primary || !matches!(state.phase.unpaused(), Phase::Starting { .. })
-            }
+            Some(state) => colour != state.primary || !matches!(state.phase.unpaused(), Phase::Starting { .. }),
         }
     }
 
     fn wanted(&self, world: &World, colour: Colour) -> Wanted {
         match &world.environments.get(colour).version {
             None => Wanted::Nothing,
-            Some(version) => {
-                Wanted::Run(Box::new(Launch::of(&self.shared.document, version, self.joins(colour))))
-            }
+            Some(version) => Wanted::Run(Box::new(Launch::of(&self.shared.document, version, self.joins(colour)))),
         }
     }
 
@@ -210,10 +211,10 @@ impl Platform for LocalPlatform {
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
         let environments = ByColour::new(self.observe_workload(Colour::Blue)?, self.observe_workload(Colour::Green)?);
         let front = &self.shared.front;
-        let traffic = front.gateway.metrics().map(|_, counts| TrafficCounts {
-            reads: counts.reads,
-            read_errors: counts.read_errors,
-        });
+        let traffic = front
+            .gateway
+            .metrics()
+            .map(|_, counts| TrafficCounts { reads: counts.reads, read_errors: counts.read_errors });
         Ok(PlatformObservation { environments, reads_in_effect: front.reads_in_effect(), traffic: Some(traffic) })
     }
 }
@@ -235,31 +236,61 @@ impl Front {
 
     fn tell(&self, told: &mut Told) {
         let Some(world) = &told.world else { return };
-        let backends = ByColour::from_fn(|colour| self.backend(world, colour));
-        let generation = told.routing.generation;
-        let routing = Routing { backends, reads: world.reads, primary: Some(world.writes), hold_writes: false, generation };
-        if routing != told.routing || generation == 0 {
-            told.routing = Routing { generation: generation + 1, ..routing };
+        let nodes = ByColour::from_fn(|colour| self.node(world, &told.retired, colour));
+        let share = |colour: Colour| match nodes.get(colour) {
+            Node::Leaving(_) => 0,
+            Node::Serving(_) | Node::Missing => *world.reads.get(colour),
+        };
+        let serves_writes = matches!(nodes.get(world.writes), Node::Serving(_));
+        let routing = Routing {
+            backends: ByColour::from_fn(|colour| nodes.get(colour).address()),
+            reads: ByColour::from_fn(share),
+            // Without a primary writes wait.
+            primary: serves_writes.then_some(world.writes),
+            hold_writes: false,
+            generation: told.routing.generation,
+        };
+        if routing != told.routing || routing.generation == 0 {
+            told.routing = Routing { generation: routing.generation + 1, ..routing };
             self.gateway.set_routing(told.routing.clone());
         }
     }
 
-    /// Only a process that is ready and stays: without a backend reads go to the other colour, and writes wait.
-    fn backend(&self, world: &World, colour: Colour) -> Option<SocketAddr> {
-        let version = world.environments.get(colour).version.as_ref()?;
-        match &*self.status.get(colour).borrow() {
-            Status::Running(running) if running.ready && !running.leaving && running.version == *version => {
-                Some(running.addresses.http)
-            }
+    fn node(&self, world: &World, retired: &ByColour<Option<Identity>>, colour: Colour) -> Node {
+        let Status::Running(running) = &*self.status.get(colour).borrow() else { return Node::Missing };
+        if !running.ready || running.leaving && retired.get(colour).as_ref() == Some(&running.process) {
+            return Node::Missing;
+        }
+        match &world.environments.get(colour).version {
+            Some(version) if *version == running.version && !running.leaving => Node::Serving(running.addresses.http),
+            _ => Node::Leaving(running.addresses.http),
+        }
+    }
+
+    /// No request at all for a process that is about to end, also not those that had a moment left.
+    fn retire(&self, colour: Colour) {
+        let mut told = self.told.lock();
+        *told.retired.get_mut(colour) = match &*self.status.get(colour).borrow() {
+            Status::Running(running) => Some(running.process.clone()),
             _ => None,
+        };
+        self.tell(&mut told);
+    }
+
+    fn is_alone(&self, colour: Colour) -> bool {
+        self.told.lock().routing.backends.get(colour.other()).is_none()
+    }
+
+    async fn wait_until_idle(&self, colour: Colour, deadline: Instant) {
+        while self.gateway.in_flight(colour) > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
         }
     }
 
     fn reads_in_effect(&self) -> Option<ByColour<u8>> {
         let told = self.told.lock();
         let world = told.world.as_ref()?;
-        let missing = |colour: Colour| *world.reads.get(colour) > 0 && told.routing.backends.get(colour).is_none();
-        (!Colour::BOTH.into_iter().any(missing)).then_some(world.reads)
+        told.confirms(world).then_some(world.reads)
     }
 
     /// Follows the processes as they come and go, until the front is gone.
@@ -276,23 +307,47 @@ impl Front {
     }
 }
 
-fn serves(world: &World, routing: &Routing) -> bool {
-    Colour::BOTH.into_iter().all(|colour| {
-        let needed = *world.reads.get(colour) > 0 || world.writes == colour;
-        !needed || routing.backends.get(colour).is_some()
-    })
+/// An environment as the gateway may use it.
+#[derive(Debug, Clone, Copy)]
+enum Node {
+    Missing,
+    Serving(SocketAddr),
+    /// It answers what it has, and is asked nothing new if there is another one.
+    Leaving(SocketAddr),
+}
+
+impl Node {
+    fn address(self) -> Option<SocketAddr> {
+        match self {
+            Node::Missing => None,
+            Node::Serving(address) | Node::Leaving(address) => Some(address),
+        }
+    }
+}
+
+impl Told {
+    /// The gateway has the shares of `world`, and a node for each of them.
+    fn confirms(&self, world: &World) -> bool {
+        let missing = |colour| *world.reads.get(colour) > 0 && self.routing.backends.get(colour).is_none();
+        self.routing.reads == world.reads && !Colour::BOTH.into_iter().any(missing)
+    }
 }
 
 impl Drain for Front {
     fn drain(&self, colour: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
+            let began = Instant::now();
             // New requests go elsewhere from here on, also if the change of status was not seen yet.
             self.refresh();
-            let deadline = Instant::now() + DRAIN_MAX;
-            while self.gateway.in_flight(colour) > 0 && Instant::now() < deadline {
-                tokio::time::sleep(DRAIN_POLL).await;
-            }
-            self.gateway.close_connections(colour);
+            let first = if self.is_alone(colour) { DRAIN_ALONE_MAX } else { DRAIN_MAX };
+            self.wait_until_idle(colour, began + first).await;
+            self.retire(colour);
+            self.wait_until_idle(colour, began + DRAIN_MAX).await;
         })
+    }
+
+    fn cut(&self, colour: Colour) {
+        self.retire(colour);
+        self.gateway.close_connections(colour);
     }
 }

@@ -49,16 +49,10 @@ impl Identity {
     /// # Errors
     /// When `/proc` cannot be read, so that nothing is known.
     pub fn of(pid: u32) -> io::Result<Option<Self>> {
-        let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => stat,
-            Err(error) if is_no_process(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match start_ticks(&stat) {
-            Some(Life::Living { start_ticks }) => Ok(Some(Self { pid, start_ticks, boot_id: boot_id()? })),
-            Some(Life::Ended) => Ok(None),
-            None => Err(io::Error::other(format!("/proc/{pid}/stat has an unknown shape: {stat:?}"))),
-        }
+        Ok(match look(pid)? {
+            Some(Seen { ended: false, start_ticks }) => Some(Self { pid, start_ticks, boot_id: boot_id()? }),
+            _ => None,
+        })
     }
 
     /// Whether exactly this process still lives; one that cannot be looked at counts as living.
@@ -83,12 +77,11 @@ impl Identity {
 pub fn spawn(command: &mut Command) -> io::Result<(Child, Identity)> {
     let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
     // It stays in /proc, as a zombie at least, until it is waited for.
-    match Identity::of(child.id()) {
-        Ok(Some(identity)) => Ok((child, identity)),
-        Ok(None) => {
-            let status = child.wait()?;
-            Err(io::Error::other(format!("it ended at once ({})", Ending::Exited(status))))
-        }
+    let pid = child.id();
+    let seen =
+        look(pid).and_then(|seen| seen.ok_or_else(|| io::Error::other(format!("process {pid} is not in /proc"))));
+    match seen.and_then(|Seen { start_ticks, .. }| Ok(Identity { pid, start_ticks, boot_id: boot_id()? })) {
+        Ok(identity) => Ok((child, identity)),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -202,21 +195,34 @@ fn open_pidfd(pid: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()
 }
 
+/// A line of `/proc/<pid>/stat`.
 #[derive(Debug, PartialEq, Eq)]
-enum Life {
-    Living { start_ticks: u64 },
-    Ended,
+struct Seen {
+    /// It has ended and only waits for its parent to notice.
+    ended: bool,
+    start_ticks: u64,
 }
 
-/// Reads a line of `/proc/<pid>/stat`. The name, in parentheses, may hold spaces and parentheses itself.
-fn start_ticks(stat: &str) -> Option<Life> {
+/// `None`: there is no such process, not even an ended one.
+fn look(pid: u32) -> io::Result<Option<Seen>> {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => match parse(&stat) {
+            Some(seen) => Ok(Some(seen)),
+            None => Err(io::Error::other(format!("/proc/{pid}/stat has an unknown shape: {stat:?}"))),
+        },
+        Err(error) if is_no_process(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name, in parentheses, may hold spaces and parentheses itself.
+fn parse(stat: &str) -> Option<Seen> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?; // field 3
     let threads: i64 = fields.nth(16)?.parse().ok()?; // field 20
     let start_ticks = fields.nth(1)?.parse().ok()?; // field 22
     // A leader that ended is shown as a zombie while its other threads still run.
-    let ended = matches!(state, "Z" | "X" | "x") && threads <= 1;
-    Some(if ended { Life::Ended } else { Life::Living { start_ticks } })
+    Some(Seen { ended: matches!(state, "Z" | "X" | "x") && threads <= 1, start_ticks })
 }
 
 fn boot_id() -> io::Result<String> {
@@ -245,11 +251,22 @@ mod tests {
     #[test]
     fn the_start_time_is_found_behind_a_name_with_parentheses() {
         let stat = "77 (a) b (c)) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1 2";
-        assert_eq!(start_ticks(stat), Some(Life::Living { start_ticks: 987_654 }));
-        assert_eq!(start_ticks(&stat.replace(" S ", " Z ").replace(" 3 0 98", " 1 0 98")), Some(Life::Ended));
+        let start_ticks = 987_654;
+        assert_eq!(parse(stat), Some(Seen { ended: false, start_ticks }));
         let threads_left = stat.replace(" S ", " Z ");
-        assert_eq!(start_ticks(&threads_left), Some(Life::Living { start_ticks: 987_654 }));
-        assert_eq!(start_ticks("77 (short) S 1"), None);
+        assert_eq!(parse(&threads_left), Some(Seen { ended: false, start_ticks }));
+        assert_eq!(parse(&threads_left.replace(" 3 0 98", " 1 0 98")), Some(Seen { ended: true, start_ticks }));
+        assert_eq!(parse("77 (short) S 1"), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_at_once_is_started_all_the_same() {
+        // Sometimes it is a zombie already at the first look.
+        for _ in 0..20 {
+            let (child, identity) = spawn(&mut Command::new("false")).unwrap();
+            let ending = Process::of_child(child, identity).ended_within(Duration::from_secs(10)).await.unwrap();
+            assert_eq!(ending.to_string(), "ended with exit code 1");
+        }
     }
 
     #[tokio::test]
@@ -294,7 +311,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & wait", "sh", "--ready-file"]).arg(folder.path());
         let (child, identity) = spawn(&mut command).unwrap();
-        assert_eq!(started_with("--ready-file", folder.path()).unwrap(), [identity.clone()]);
+        assert_eq!(started_with("--ready-file", folder.path()).unwrap(), std::slice::from_ref(&identity));
         assert!(started_with("--ready-file", &folder.path().join("other")).unwrap().is_empty());
         let group = Pid::from_child(&child);
         rustix::process::kill_process_group(group, Signal::KILL).unwrap();

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod begin;
+mod end;
 mod keeper;
 mod record;
 
@@ -39,10 +40,16 @@ pub enum Status {
     /// Nothing, and nothing will be started; confirmed.
     Stopped,
     /// A process may exist at any moment.
-    Starting { version: String },
+    Starting {
+        version: String,
+    },
     Running(Running),
     /// It ended by itself or could not be started; the next attempt comes after a pause.
-    Crashed { version: String, why: String, refused: bool },
+    Crashed {
+        version: String,
+        why: String,
+        refused: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +69,9 @@ pub struct Running {
 /// Waits until no request is under way in an environment that is about to end; bounded by the implementation.
 pub trait Drain: Send + Sync + 'static {
     fn drain(&self, colour: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Breaks off what is left, or what cannot be waited for because the process hangs.
+    fn cut(&self, colour: Colour);
 }
 
 /// Nothing is in front of the nodes.
@@ -72,6 +82,8 @@ impl Drain for NoDrain {
     fn drain(&self, _: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
+
+    fn cut(&self, _: Colour) {}
 }
 
 /// How long each thing may take.
@@ -83,6 +95,9 @@ pub struct Patience {
     pub kill: Duration,
     /// For a node that was found running to answer.
     pub answer: Duration,
+    /// For a node that is to end to answer a question: one that does not is not waited for, because a rollback may wait
+    /// until it is known to be gone.
+    pub silent: Duration,
     /// Pause after the first crash; each further one doubles it, up to `restart_max`.
     pub restart_min: Duration,
     pub restart_max: Duration,
@@ -97,6 +112,7 @@ impl Default for Patience {
             terminate: Duration::from_secs(5),
             kill: Duration::from_secs(5),
             answer: Duration::from_secs(5),
+            silent: Duration::from_secs(1),
             restart_min: Duration::from_millis(100),
             restart_max: Duration::from_secs(5),
             lived: Duration::from_secs(30),
@@ -134,7 +150,9 @@ pub enum SupervisorError {
          itself by it (`exec`)"
     )]
     WrongProcess { colour: Colour, started: u32, ready: u32 },
-    #[error("the {colour} node (process {pid}) does not end, not even by SIGKILL: look at it with `ps -o stat,wchan -p {pid}`")]
+    #[error(
+        "the {colour} node (process {pid}) does not end, not even by SIGKILL: look at it with `ps -o stat,wchan -p {pid}`"
+    )]
     Unstoppable { colour: Colour, pid: u32 },
 }
 

@@ -72,7 +72,7 @@ pub enum UpError {
     #[error("could not start the gateway: {0}")]
     Gateway(gateway::StartError),
     #[error("could not start the rollout engine: {0}")]
-    Conductor(String),
+    Conductor(conductor::StartError),
 }
 
 /// Why a deployment is not stable in time.
@@ -104,11 +104,8 @@ impl Up {
         let gateway = Arc::new(start_gateway(&document).await?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(UpError::Control)?;
         let control_address = listener.local_addr().map_err(UpError::Control)?;
-        let control = ControlAddress {
-            address: control_address.to_string(),
-            token: random_secret()?,
-            pid: std::process::id(),
-        };
+        let control =
+            ControlAddress { address: control_address.to_string(), token: random_secret()?, pid: std::process::id() };
         folder.store_document(&document)?;
 
         let platform = LocalPlatform::start(folder.clone(), document.clone(), adopted, gateway.clone())?;
@@ -182,7 +179,7 @@ impl Up {
             Status::Crashed { why, .. } => Some(format!("the {colour} node does not run: {why}")),
             _ => None,
         });
-        crashed.unwrap_or_else(|| self.conductor.info().reason)
+        crashed.unwrap_or_else(|| self.conductor.info().why)
     }
 
     /// Ends everything in the order in which nobody notices more than the end. The folder is free afterwards.
@@ -242,7 +239,7 @@ fn check_ports(document: &BlueGreen, adopted: &Adopted) -> Result<(), UpError> {
 }
 
 async fn start_conductor(platform: &LocalPlatform, document: BlueGreen) -> Result<Conductor, UpError> {
-    Conductor::start(platform.clone(), document).await.map_err(|error| UpError::Conductor(error.to_string()))
+    Conductor::start(Arc::new(platform.clone()), document).await.map_err(UpError::Conductor)
 }
 
 /// Ends what a failed start had started, and gives back why it failed.

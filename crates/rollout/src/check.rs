@@ -99,7 +99,8 @@ fn epochs(state: &State, world: &World) -> Vec<String> {
             None => continue,
             Some(RoleWanted::Primary { epoch, .. } | RoleWanted::Follower { epoch }) => {
                 if epoch != state.primary_epoch {
-                    found.push(format!("{colour} is wanted in epoch {epoch}, not in the reign {}", state.primary_epoch));
+                    found
+                        .push(format!("{colour} is wanted in epoch {epoch}, not in the reign {}", state.primary_epoch));
                 }
                 epoch
             }

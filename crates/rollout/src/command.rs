@@ -12,17 +12,27 @@ use wire::document::{Spec, version_label};
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
     /// Bring in `version` on the candidate environment and shift to it.
-    Deploy { version: String },
+    Deploy {
+        version: String,
+    },
     /// Go on to the next step now; `full`: skip all steps (not the checks) and hand over.
-    Promote { full: bool },
+    Promote {
+        full: bool,
+    },
     Pause,
     Resume,
     /// Back to the environment that served before.
-    Rollback { reason: String },
+    Rollback {
+        reason: String,
+    },
     /// Hold the candidate's share of reads at this percentage (and stay there until told otherwise).
-    Canary { share_percent: u8 },
+    Canary {
+        share_percent: u8,
+    },
     /// All traffic and the right to write to this environment.
-    Switch { to: Colour },
+    Switch {
+        to: Colour,
+    },
 }
 
 /// Why a command does not fit; each message says what does.
@@ -56,13 +66,17 @@ pub enum Refused {
     AlreadyPaused { why: String },
     #[error("nothing is paused: the rollout is {phase}")]
     NotPaused { phase: &'static str },
-    #[error("a share of {share_percent} % is not a canary: give 1 to 99; `jadeshift rollback` is 0, `promote --full` is 100")]
+    #[error(
+        "a share of {share_percent} % is not a canary: give 1 to 99; `jadeshift rollback` is 0, `promote --full` is 100"
+    )]
     BadShare { share_percent: u8 },
     #[error("{0} is active already")]
     AlreadyActive(Colour),
     #[error("{0} does not run: `jadeshift deploy VERSION` brings a version there")]
     NotRunning(Colour),
-    #[error("there is nothing to go back to: {other} does not keep the version from before; `jadeshift deploy VERSION`")]
+    #[error(
+        "there is nothing to go back to: {other} does not keep the version from before; `jadeshift deploy VERSION`"
+    )]
     NothingToGoBackTo { other: Colour },
 }
 

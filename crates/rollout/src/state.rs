@@ -67,14 +67,29 @@ pub enum Outcome {
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Phase {
     /// The first environment is being brought up.
-    Starting { since_ms: u64 },
+    Starting {
+        since_ms: u64,
+    },
     Stable,
-    Preparing { since_ms: u64 },
-    Seeding { since_ms: u64 },
-    Following { since_ms: u64 },
-    Checking { since_ms: u64 },
+    Preparing {
+        since_ms: u64,
+    },
+    Seeding {
+        since_ms: u64,
+    },
+    Following {
+        since_ms: u64,
+    },
+    Checking {
+        since_ms: u64,
+    },
     /// `share_percent` of the reads go to the candidate. `promoted`: a person said `promote` in this step.
-    Shifting { step: usize, share_percent: u8, since_ms: u64, promoted: bool },
+    Shifting {
+        step: usize,
+        share_percent: u8,
+        since_ms: u64,
+        promoted: bool,
+    },
     /// `epoch` is the one `to` will reign in (after going back: the old primary's next). `since_ms`: from the seal on, when
     /// its intent was stored. `share_percent`: share of reads that `to` has until its traffic is moved.
     HandingOver {
@@ -86,11 +101,20 @@ pub enum Phase {
         #[serde(default)]
         share_percent: u8,
     },
-    Watching { since_ms: u64 },
+    Watching {
+        since_ms: u64,
+    },
     /// Traffic is with the active environment; the candidate is being let go.
-    RollingBack { since_ms: u64, reason: String },
+    RollingBack {
+        since_ms: u64,
+        reason: String,
+    },
     /// Nothing moves until a person says so; `resume` continues at `before`.
-    Paused { since_ms: u64, before: Box<Phase>, why: String },
+    Paused {
+        since_ms: u64,
+        before: Box<Phase>,
+        why: String,
+    },
 }
 
 /// The steps of a handover; `Promoting` is the first one after the commit.

@@ -74,11 +74,8 @@ pub(crate) fn step_of(steps: &[Step], share_percent: u8) -> usize {
 pub(crate) fn phase_of_share(steps: &[Step], share_percent: u8, now_ms: u64) -> Phase {
     match share_percent {
         0 => Phase::Checking { since_ms: now_ms },
-        share_percent => Phase::Shifting {
-            step: step_of(steps, share_percent),
-            share_percent,
-            since_ms: now_ms,
-            promoted: false,
-        },
+        share_percent => {
+            Phase::Shifting { step: step_of(steps, share_percent), share_percent, since_ms: now_ms, promoted: false }
+        }
     }
 }

@@ -32,10 +32,17 @@ pub struct EnvironmentWorld {
 pub enum RoleWanted {
     /// `promote_at`: promotion of a follower that stands at exactly this LSN. Without it the node is the first primary
     /// or a sealed one that resumes.
-    Primary { epoch: Epoch, promote_at: Option<Lsn> },
-    Sealed { epoch: Epoch },
+    Primary {
+        epoch: Epoch,
+        promote_at: Option<Lsn>,
+    },
+    Sealed {
+        epoch: Epoch,
+    },
     /// Follows the other environment.
-    Follower { epoch: Epoch },
+    Follower {
+        epoch: Epoch,
+    },
 }
 
 impl World {

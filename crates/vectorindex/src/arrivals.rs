@@ -120,3 +120,6 @@ impl Arrivals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use crate::options::{Metric, Quantization};
 use crate::score::inverse_norm;
+use std::hash::{BuildHasher, RandomState};
 use usearch::{MetricKind, ScalarKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,19 @@ impl Codec {
             (Metric::Cosine, Quantization::I8) => Encoded::Bytes(bytes(values)),
             (Metric::Cosine, _) => Encoded::Floats(unit(values)),
             (Metric::Euclidean | Metric::DotProduct, _) => Encoded::Floats(values.to_vec()),
+        }
+    }
+
+    /// Equal for vectors between which the graph cannot tell a difference.
+    pub(crate) fn fingerprint(self, vector: &Encoded, hasher: &RandomState) -> u64 {
+        match vector {
+            // Rounded to the upper half, as bfloat16 is.
+            Encoded::Floats(values) if self.quantization == Quantization::Bf16 => {
+                let halves = values.iter().map(|value| (u64::from(value.to_bits()) + 0x8000) >> 16);
+                hasher.hash_one(halves.map(|half| half as u16).collect::<Vec<u16>>())
+            }
+            Encoded::Floats(values) => hasher.hash_one(values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>()),
+            Encoded::Bytes(values) => hasher.hash_one(values),
         }
     }
 

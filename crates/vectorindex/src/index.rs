@@ -32,8 +32,8 @@ pub struct VectorIndex {
     graph: RwLock<Option<Graph>>,
     /// Needed to search the graph; taken before its lock, so that few wait while they hold that up.
     permits: Permits,
-    /// Nodes of the graph, for those who do not want to wait for its lock.
-    graph_nodes: AtomicUsize,
+    /// Vectors in the graph, removed ones included, for those who do not want to wait for its lock.
+    graph_entries: AtomicUsize,
     /// Vectors that a rebuild of the graph has still to add.
     rebuild_left: AtomicUsize,
     indexer: Mutex<Indexer>,
@@ -84,7 +84,7 @@ impl VectorIndex {
             arrivals: RwLock::default(),
             graph: RwLock::default(),
             permits: Permits::new(),
-            graph_nodes: AtomicUsize::new(0),
+            graph_entries: AtomicUsize::new(0),
             rebuild_left: AtomicUsize::new(0),
             indexer: Mutex::new(Indexer::new(codec)),
             rebuilds: AtomicU64::new(0),
@@ -188,7 +188,7 @@ impl VectorIndex {
     }
 
     fn tombstones(&self) -> usize {
-        self.graph_nodes.load(Ordering::Acquire).saturating_sub(self.store.indexed())
+        self.graph_entries.load(Ordering::Acquire).saturating_sub(self.store.indexed())
     }
 }
 

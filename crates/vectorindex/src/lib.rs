@@ -25,7 +25,7 @@ mod ranking;
 mod score;
 mod store;
 
-pub use crate::index::indexing::{IndexError, Progress};
+pub use crate::index::indexing::{ADD, WAIT, IndexError, Progress};
 pub use crate::index::searching::{SearchError, SearchMode};
 pub use crate::index::{InsertError, Stats, VectorIndex};
 pub use crate::options::{Kind, Metric, Options, OptionsError, Quantization};

@@ -81,3 +81,27 @@ impl PartialEq for Ranked {
 }
 
 impl Eq for Ranked {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(index: u32, score: f32) -> Hit {
+        Hit { slot: Slot::made_up(index), score }
+    }
+
+    #[test]
+    fn the_best_are_kept_in_order() {
+        let mut ranking = Ranking::new(3);
+        for (index, score) in [(5, 0.5), (1, 0.1), (9, 0.9), (4, 0.5), (3, 0.5), (7, -0.7)] {
+            ranking.offer(Slot::made_up(index), score);
+        }
+        assert_eq!(ranking.into_hits(), [hit(9, 0.9), hit(3, 0.5), hit(4, 0.5)]);
+    }
+
+    #[test]
+    fn what_is_in_both_lists_is_merged_once() {
+        let merged = merge(vec![hit(1, 0.9), hit(2, 0.8), hit(3, 0.3)], vec![hit(2, 0.8), hit(4, 0.4)], 3);
+        assert_eq!(merged, [hit(1, 0.9), hit(2, 0.8), hit(4, 0.4)]);
+    }
+}

@@ -17,6 +17,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    #[cfg(test)]
+    pub(crate) fn made_up(index: u32) -> Slot {
+        Slot { index, generation: 1 }
+    }
+
     /// The place of the vector: small, dense, used again after a removal. Good as an index into a table of one's own,
     /// as long as the table keeps the whole `Slot` too and compares it.
     pub fn index(self) -> u32 {

@@ -1,19 +1,21 @@
 //! `bench gateway`: our gateway and HAProxy in front of the same two backends, half of the requests each, in turns.
 
+mod haproxy;
+
 use super::dataset::{Dataset, JsonNumbers};
 use super::load::{Outcome, Plan, Until, run, write_request};
 use super::process::{self, CpuMeter, Process};
 use super::report::{Goal, Report, median};
 use super::server::{NodeProgram, TOP_K};
-use super::{Common, PROXY_THREADS, environment};
-use anyhow::{Context, Result, bail, ensure};
+use super::{Common, environment};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a proxy or a backend may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -21,8 +23,6 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const LOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Load before each measurement, not counted: connections are made and pools are filled.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// Attempts to find a port for HAProxy, which cannot be told to choose one.
-const PORT_ATTEMPTS: u32 = 5;
 
 /// Compares the gateway with HAProxy.
 #[derive(clap::Args)]
@@ -97,11 +97,11 @@ struct Ready {
 }
 
 pub async fn bench(arguments: Arguments) -> Result<Report> {
-    let haproxy = find_haproxy(&arguments.haproxy)?;
+    let program = haproxy::find(&arguments.haproxy)?;
     let folder = process::work_folder(arguments.common.work_dir.as_deref())?;
     let mut report = Report::new("gateway");
     environment(&mut report, folder.path())?;
-    report.text("haproxy", version_of(&haproxy)?);
+    report.text("haproxy", haproxy::version_of(&program)?);
     let data = Arc::new(Dataset::read(&arguments.common.data)?.resized(arguments.vectors as usize, 1));
     let mut backends = match arguments.echo {
         true => echo_backends(&data, folder.path()).await?,
@@ -110,7 +110,7 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
     report.text("backends", if arguments.echo { "do nothing" } else { "nodes" });
     let mut ways = vec![
         Way { name: "direct", addresses: backends.addresses.to_vec(), proxy: None },
-        start_haproxy(&haproxy, backends.addresses, folder.path()).await?,
+        haproxy::start(&program, backends.addresses, folder.path()).await?,
         start_gateway(backends.addresses, folder.path()).await?,
     ];
     report.section(&format!(
@@ -297,77 +297,6 @@ async fn start_own(name: &str, mut command: Command, folder: &Path) -> Result<(P
     Ok((process, ready.http))
 }
 
-fn find_haproxy(program: &Path) -> Result<PathBuf> {
-    // Debian puts it where only root's search path looks.
-    for candidate in [program, &Path::new("/usr/sbin").join(program)] {
-        if Command::new(candidate).arg("-v").output().is_ok_and(|output| output.status.success()) {
-            return Ok(candidate.to_path_buf());
-        }
-    }
-    bail!(
-        "{} cannot be run: install HAProxy (Debian: apt-get install haproxy) or name its program with --haproxy",
-        program.display()
-    )
-}
-
-fn version_of(haproxy: &Path) -> Result<String> {
-    let output = Command::new(haproxy).arg("-v").output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_string())
-}
-
-async fn start_haproxy(program: &Path, backends: [SocketAddr; 2], folder: &Path) -> Result<Way> {
-    let mut last = String::new();
-    for _ in 0..PORT_ATTEMPTS {
-        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let configuration = folder.join("haproxy.cfg");
-        fs::write(&configuration, haproxy_configuration(listen, backends))?;
-        let mut command = Command::new(program);
-        command.arg("-db").arg("-f").arg(&configuration);
-        let mut process = Process::start("haproxy", &mut command, &folder.join("haproxy.output"))?;
-        match wait_for_port(listen, &mut process).await {
-            Ok(()) => return Ok(Way { name: "haproxy", addresses: vec![listen], proxy: Some(process) }),
-            // Somebody else may have taken the port in between.
-            Err(error) => last = error.to_string(),
-        }
-    }
-    bail!("HAProxy did not start in {PORT_ATTEMPTS} attempts: {last}")
-}
-
-async fn wait_for_port(address: SocketAddr, process: &mut Process) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        process.must_run()?;
-        match tokio::net::TcpStream::connect(address).await {
-            Ok(_) => return process.must_run(),
-            Err(error) => ensure!(started.elapsed() < READY_LIMIT, "nothing listens on {address}: {error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn haproxy_configuration(listen: SocketAddr, [blue, green]: [SocketAddr; 2]) -> String {
-    format!(
-        "global
-    nbthread {PROXY_THREADS}
-    maxconn 4096
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 30s
-    timeout server 30s
-    option http-keep-alive
-    http-reuse always
-frontend clients
-    bind {listen}
-    default_backend nodes
-backend nodes
-    balance roundrobin
-    server blue {blue} weight 50
-    server green {green} weight 50
-"
-    )
-}
-
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
@@ -385,12 +314,6 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_missing_haproxy_is_explained() {
-        let error = find_haproxy(Path::new("no-such-program")).unwrap_err().to_string();
-        assert!(error.contains("no-such-program") && error.contains("apt-get install haproxy"), "{error}");
-    }
 
     #[test]
     fn folders_are_copied_whole() {

@@ -1,14 +1,17 @@
 //! `bench node`: what one node does over HTTP: durable inserts, batches and their indexing, searches with their recall,
 //! restarts, and memory.
 
-use super::dataset::{Dataset, ExactAnswer};
+mod restarts;
+mod searches;
+
+use super::dataset::Dataset;
 use super::load::{Outcome, Plan, Until, run};
 use super::process::{self, CpuMeter, CpuUse};
 use super::report::{Goal, Report, median};
 use super::server::{BATCH, Node, NodeProgram, Requests, TOP_K};
 use super::{Common, environment};
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,16 +19,8 @@ use std::time::{Duration, Instant};
 const LOAD_LIMIT: Duration = Duration::from_secs(180);
 /// Limit of waiting for the index.
 const INDEX_LIMIT: Duration = Duration::from_secs(600);
-/// How long a started node may take until it answers correctly.
-const CORRECT_LIMIT: Duration = Duration::from_secs(60);
 /// Batches that are each followed by a search for one of their vectors.
 const BATCHES_SEARCHED: usize = 30;
-/// Single inserts right before a kill.
-const INSERTS_BEFORE_KILL: usize = 100;
-/// Queries whose recall is computed in the large set.
-const LARGE_QUERIES: usize = 300;
-/// Load before a measurement of searches, not counted.
-const WARM_UP: Duration = Duration::from_millis(500);
 const SEED: u64 = 0x6a61_6465;
 
 /// Measures a node over HTTP.
@@ -241,6 +236,7 @@ impl Bench {
         let larger = Arc::new(self.data.with_copies(BATCHES_SEARCHED * BATCH, SEED));
         let first = node.create_database("visible", &self.data).await?;
         node.load_batches(&first, clients, LOAD_LIMIT).await?;
+        let backlog = node.state().await?.unindexed;
         let requests = first.with_data(&larger);
         let mut missing = 0;
         let mut connection = super::load::Connection::open(node.http).await?;
@@ -254,150 +250,8 @@ impl Bench {
             let found = node.search(&requests, larger.vectors.row(row)).await?;
             missing += usize::from(!found.contains(&larger.names[row]));
         }
-        let backlog = node.state().await?.unindexed;
         self.report.goal("acknowledged_but_not_found", missing as f64, "", Goal::AtMost(0.0));
-        self.report.figure("unindexed_while_looking", backlog as f64, "vectors");
-        Ok(())
-    }
-
-    async fn searches(&mut self, node: &mut Node, requests: &Requests, exact: &[ExactAnswer]) -> Result<()> {
-        let (vectors, clients) = (self.data.vectors.rows(), usize::from(self.arguments.clients));
-        self.report.section(&format!("Searches, top {TOP_K}: {vectors} vectors, {clients} clients"));
-        self.search_figures("search", node, requests, exact, [Some(Goal::AtLeast(4_000.0)), Some(Goal::AtLeast(0.97))])
-            .await?;
-        let memory = node.process.memory()?;
-        self.report.figure("search_resident_mb", memory.resident as f64 / 1e6, "MB");
-        self.report.figure("search_resident_peak_mb", memory.peak as f64 / 1e6, "MB");
-        Ok(())
-    }
-
-    async fn search_figures(
-        &mut self,
-        name: &str,
-        node: &mut Node,
-        requests: &Requests,
-        exact: &[ExactAnswer],
-        [rate_goal, recall_goal]: [Option<Goal>; 2],
-    ) -> Result<()> {
-        let clients = usize::from(self.arguments.clients);
-        node.load_searches(requests, clients, WARM_UP).await?;
-        let meter = CpuMeter::start(&[&node.process])?;
-        let outcome = node.load_searches(requests, clients, Duration::from_secs_f64(self.arguments.seconds)).await?;
-        let mut cpu = CpuSum::default();
-        cpu.add(meter.stop()?, outcome.answered);
-        let recall = node.recall(requests, exact).await?;
-        let mut judged = |key: String, value, unit, goal| match goal {
-            Some(goal) => self.report.goal(&key, value, unit, goal),
-            None => self.report.figure(&key, value, unit),
-        };
-        judged(format!("{name}_per_s"), outcome.per_second(), "1/s", rate_goal);
-        judged(format!("{name}_recall_at_{TOP_K}"), recall, "", recall_goal);
-        self.latencies(name, &outcome);
-        cpu.report(&mut self.report, name, "search");
-        self.threads(name, node)
-    }
-
-    async fn restarts(&mut self, mut node: Node, requests: Requests, exact: &ExactAnswer, folder: &Path) -> Result<()> {
-        self.report.section(&format!("Restart with {} vectors, to the first correct search", self.data.vectors.rows()));
-        for (name, gently) in [("restart_after_sigterm", true), ("restart_after_sigkill", false)] {
-            let mut times = Vec::new();
-            for _ in 0..self.arguments.rounds {
-                if gently {
-                    let status = node.process.terminate().await?;
-                    ensure!(status.success(), "the node ended with {status} after SIGTERM");
-                } else {
-                    node.process.kill()?;
-                }
-                let started = Instant::now();
-                node = self.program.start(folder).await?;
-                self.wait_correct(&node, &requests.moved_to(node.http), exact).await?;
-                times.push(started.elapsed().as_secs_f64());
-            }
-            self.report.goal(&format!("{name}_s"), median(&times), "s", Goal::AtMost(1.0));
-            let worst = times.iter().copied().fold(0.0, f64::max);
-            self.report.figure(&format!("{name}_worst_s"), worst, "s");
-        }
-        self.kill_after_writes(node, &requests, folder).await
-    }
-
-    async fn wait_correct(&self, node: &Node, requests: &Requests, exact: &ExactAnswer) -> Result<()> {
-        let rows = self.data.rows_by_name();
-        let started = Instant::now();
-        loop {
-            // Refusals while the node recovers are expected here.
-            let answer = node.search(requests, self.data.queries.row(0)).await;
-            if let Ok(ids) = &answer {
-                let found: Vec<usize> = ids.iter().filter_map(|id| rows.get(id.as_str()).copied()).collect();
-                if found.len() == exact.rows.len() && self.data.recall(0, exact, &found) >= 0.9 {
-                    return Ok(());
-                }
-            }
-            ensure!(
-                started.elapsed() < CORRECT_LIMIT,
-                "no correct search within {} s after a restart; the last answer was {answer:?}",
-                CORRECT_LIMIT.as_secs()
-            );
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// Kills the node in the moment in which the last of some inserts was acknowledged, and looks for all of them.
-    async fn kill_after_writes(&mut self, mut node: Node, requests: &Requests, folder: &Path) -> Result<()> {
-        let stored = self.data.vectors.rows();
-        let larger = Arc::new(self.data.with_copies(INSERTS_BEFORE_KILL, SEED));
-        let requests = requests.moved_to(node.http).with_data(&larger);
-        let plan = Plan {
-            addresses: vec![node.http],
-            clients: self.arguments.clients.into(),
-            until: Until::Requests(INSERTS_BEFORE_KILL as u64, LOAD_LIMIT),
-            expected_status: 201,
-        };
-        let writer = requests.clone();
-        let write = move |number: u64, out: &mut Vec<u8>| writer.write_insert(stored + number as usize, out);
-        run(&plan, write).await?.all_answered("inserts before a kill")?;
-        node.process.kill()?;
-        let started = Instant::now();
-        let mut node = self.program.start(folder).await?;
-        node.use_token_of(&requests);
-        let ids = serde_json::json!({ "ids": &larger.names[stored..] });
-        let (status, answer) = node.call("POST", &format!("{}/vectors/batch-get", requests.base()), Some(&ids)).await?;
-        let seconds = started.elapsed().as_secs_f64();
-        ensure!(status == 200, "batch-get after a restart answered {status}: {answer}");
-        let found = answer["vectors"].as_array().map_or(0, Vec::len);
-        self.report.figure("restart_after_writes_and_sigkill_s", seconds, "s");
-        self.report.goal("lost_by_sigkill", (INSERTS_BEFORE_KILL - found) as f64, "vectors", Goal::AtMost(0.0));
-        Ok(())
-    }
-
-    async fn large(&mut self) -> Result<()> {
-        let vectors = self.arguments.large_vectors as usize;
-        let clients = usize::from(self.arguments.clients);
-        self.report.section(&format!("Large set: {vectors} vectors (the data set and noisy copies of it)"));
-        let data = Arc::new(Dataset::read(&self.arguments.common.data)?.resized(vectors, SEED));
-        let (mut node, _folder) = self.fresh_node().await?;
-        let requests = node.create_database("large", &data).await?;
-        let started = Instant::now();
-        let meter = CpuMeter::start(&[&node.process])?;
-        let outcome = node.load_batches(&requests, clients, LOAD_LIMIT).await?;
-        let after_load = node.process.memory()?;
-        node.wait_indexed(INDEX_LIMIT).await?;
-        let indexed_s = started.elapsed().as_secs_f64();
-        let server_s = meter.stop()?.servers_s[0];
-        let memory = node.process.memory()?;
-        let raw = data.raw_bytes() as f64;
-        let report = &mut self.report;
-        report.figure("large_vectors_per_s", vectors as f64 / outcome.elapsed.as_secs_f64(), "1/s");
-        report.figure("large_loaded_and_indexed_s", indexed_s, "s");
-        report.figure("large_server_cpu_us_per_vector", server_s / vectors as f64 * 1e6, "us");
-        report.figure("large_raw_mb", raw / 1e6, "MB");
-        report.figure("large_resident_after_load_mb", after_load.resident as f64 / 1e6, "MB");
-        report.goal("large_resident_mb", memory.resident as f64 / 1e6, "MB", Goal::AtMost(3.0 * raw / 1e6));
-        report.figure("large_resident_not_of_files_mb", memory.anonymous as f64 / 1e6, "MB");
-        report.figure("large_resident_peak_mb", memory.peak as f64 / 1e6, "MB");
-        let exact = data.exact(LARGE_QUERIES, TOP_K);
-        self.search_figures("large_search", &mut node, &requests, &exact, [None, None]).await?;
-        let memory = node.process.memory()?;
-        self.report.figure("large_resident_after_searches_mb", memory.resident as f64 / 1e6, "MB");
+        self.report.figure("unindexed_when_looking_began", backlog as f64, "vectors");
         Ok(())
     }
 

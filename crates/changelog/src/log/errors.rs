@@ -30,7 +30,10 @@ pub enum AppendError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// Nothing was written. The same frames may be appended once space was freed.
-    #[error("the disk of {} is full: the {bytes} bytes from LSN {lsn} on were not written; free space and try again", path.display())]
+    #[error(
+        "the disk of {} is full: the {bytes} bytes from LSN {lsn} on were not written; free space and try again",
+        path.display()
+    )]
     DiskFull { path: PathBuf, lsn: Lsn, bytes: u64 },
     /// The first failure.
     #[error("the log stops: {0}; repair the disk and start again")]

@@ -32,7 +32,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes sure that the active segment has space up to `end`, so that a full disk is found before anything is written.
+    /// Makes sure that the active segment has space up to `end`, so that a full disk is found before a write.
     pub(super) fn reserve(&mut self, end: u64, lsn: Lsn) -> Result<(), AppendError> {
         let answer = self.preparer.poll();
         self.absorb(answer)?;

@@ -93,6 +93,14 @@ fn what_was_synced_is_read_now_and_after_every_reopening() {
 }
 
 #[test]
+fn the_log_can_be_given_to_a_thread_and_its_readers_shared() {
+    fn send<T: Send>() {}
+    fn share<T: Send + Sync + Clone>() {}
+    send::<Log>();
+    share::<LogReader>();
+}
+
+#[test]
 fn only_what_continues_the_history_is_taken() {
     let (_folder, dir) = data_dir();
     let (mut log, _) = open(&dir, &small());
@@ -344,7 +352,8 @@ fn a_bound_on_space_names_the_lsn_to_keep() {
 fn a_reset_starts_another_history_and_readers_notice() {
     let mut random = Random::seeded(13);
     let (_folder, dir) = data_dir();
-    let (mut log, _) = open(&dir, &small());
+    // All of the old history is still in memory.
+    let (mut log, _) = open(&dir, &LogOptions { tail_bytes: 1 << 20, ..small() });
     fill(&mut log, &mut random, 100, 200);
     let reader = log.reader();
     let start = Start { lsn: 60, generation: 2, epochs: vec![(1, 1), (9, 50)] };

@@ -47,7 +47,7 @@ pub(super) fn judge(rest: &[u8], offset: u64, expected: &Expected) -> Verdict {
     let mut budget = rest.len().saturating_mul(16);
     while at < rest.len() {
         let tail = &rest[at..];
-        if at % SKIP_BYTES == 0 && is_zero(&tail[..SKIP_BYTES.min(tail.len())]) {
+        if at.is_multiple_of(SKIP_BYTES) && is_zero(&tail[..SKIP_BYTES.min(tail.len())]) {
             at += SKIP_BYTES;
             continue;
         }

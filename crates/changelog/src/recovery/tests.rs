@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::testing::{Random, data_dir, files, fill, group, open, put_files, read_all, small};
+use crate::bytes_at::u64_at;
+use crate::segment::encode_mark;
+use crate::testing::{Random, data_dir, data_dir_in_memory, files, fill, group, open, put_files, read_all, small};
 use crate::{DataDir, Log, LogOptions};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -63,7 +65,7 @@ impl Crashed {
 fn a_cut_at_any_byte_of_the_last_group_keeps_all_that_was_synced() {
     for (seed, prepare_bytes) in [(1, 0), (2, 16 << 10)] {
         let mut random = Random::seeded(seed);
-        let (_folder, dir) = data_dir();
+        let (_folder, dir) = data_dir_in_memory();
         let options = LogOptions { prepare_bytes, ..one_segment() };
         let mut crashed = Crashed::new(&dir, &mut random, &options, 1);
         let whole = crashed.last_file().clone();
@@ -89,7 +91,7 @@ fn a_cut_at_any_byte_of_the_last_group_keeps_all_that_was_synced() {
 fn sectors_lost_in_any_order_after_the_last_sync_are_a_torn_tail() {
     for seed in 0..300 {
         let mut random = Random::seeded(seed);
-        let (_folder, dir) = data_dir();
+        let (_folder, dir) = data_dir_in_memory();
         let options = LogOptions { prepare_bytes: [0, 32 << 10][seed as usize % 2], ..one_segment() };
         let groups = 1 + random.below(4);
         let mut crashed = Crashed::new(&dir, &mut random, &options, groups);
@@ -113,7 +115,7 @@ fn sectors_lost_in_any_order_after_the_last_sync_are_a_torn_tail() {
 fn a_flipped_bit_anywhere_is_found_and_nothing_is_changed() {
     for seed in 0..400 {
         let mut random = Random::seeded(seed);
-        let (_folder, dir) = data_dir();
+        let (_folder, dir) = data_dir_in_memory();
         let options = [one_segment(), small()][seed as usize % 2].clone();
         let mut crashed = Crashed::new(&dir, &mut random, &options, 0);
         let (path, index) = {
@@ -179,6 +181,86 @@ fn damage_before_intact_frames_of_one_group_is_found_without_a_mark() {
         panic!("{error}")
     };
     assert_eq!((offset, intact), (48 + 2 * 129, 48 + 3 * 129));
+    assert_eq!(files(&dir), state);
+}
+
+#[test]
+fn zeros_of_a_payload_do_not_pass_for_a_lost_sector() {
+    let (_folder, dir) = data_dir();
+    let (mut log, _) = open(&dir, &one_segment());
+    // The first frame is 48..577: its last 65 bytes, zeros, are in the second sector, where the next frame follows.
+    let frames: Vec<Frame> = (1..=2).map(|lsn| Frame { lsn, epoch: 1, payload: vec![0; 500].into() }).collect();
+    log.append(&frames).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let mut state = files(&dir);
+    state.first_entry().unwrap().get_mut()[100] ^= 1;
+    put_files(&dir, &state);
+    let error = Log::open(&dir, one_segment(), &Start::beginning()).unwrap_err();
+    let damage = Damage::BeforeIntact { lsn: 2, offset: 577, cause: checksum_error(&error) };
+    assert!(
+        matches!(error, OpenError::Damaged { offset: 48, lsn: 1, damage: ref found, .. } if *found == damage),
+        "{error}"
+    );
+}
+
+fn checksum_error(error: &OpenError) -> RecordError {
+    match error {
+        OpenError::Damaged { damage: Damage::BeforeIntact { cause, .. }, .. } => cause.clone(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_a_snapshot_stands_for_is_never_a_torn_tail() {
+    let mut random = Random::seeded(26);
+    let (_folder, dir) = data_dir();
+    let (mut log, _) = open(&dir, &one_segment());
+    fill(&mut log, &mut random, 10, 100);
+    let (start, end) = (log.reader().start_at(10).unwrap(), log.reader().durable_end() as usize);
+    drop(log);
+    let mut state = files(&dir);
+    state.first_entry().unwrap().get_mut().truncate(end - 1);
+    put_files(&dir, &state);
+    let error = Log::open(&dir, one_segment(), &start).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { lsn: 10, damage: Damage::InSnapshot { .. }, .. }), "{error}");
+    assert_eq!(files(&dir), state);
+    // Without the snapshot it could be one.
+    assert_eq!(open(&dir, &one_segment()).1.last_lsn, 9);
+}
+
+#[test]
+fn the_last_group_before_a_restart_is_proved_by_the_first_after_it() {
+    let (_folder, dir) = data_dir();
+    let frame = |lsn| Frame { lsn, epoch: 1, payload: vec![lsn as u8; 1000].into() };
+    for lsn in 1..=2 {
+        let (mut log, _) = open(&dir, &one_segment());
+        log.append(&[frame(lsn)]).unwrap();
+        log.sync().unwrap();
+    }
+    let mut state = files(&dir);
+    state.first_entry().unwrap().get_mut()[512..1024].fill(0);
+    put_files(&dir, &state);
+    let error = Log::open(&dir, one_segment(), &Start::beginning()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { lsn: 1, damage: Damage::Synced { .. }, .. }), "{error}");
+}
+
+#[test]
+fn a_mark_that_contradicts_the_records_before_it_is_damage() {
+    let mut random = Random::seeded(25);
+    let (_folder, dir) = data_dir();
+    let (mut log, _) = open(&dir, &one_segment());
+    fill(&mut log, &mut random, 10, 100);
+    let end = log.reader().durable_end() as usize;
+    drop(log);
+    let mut state = files(&dir);
+    let content = state.first_entry().unwrap().into_mut();
+    let salt = u64_at(content, 36);
+    content.truncate(end);
+    content.extend(encode_mark(salt, 11));
+    put_files(&dir, &state);
+    let error = Log::open(&dir, one_segment(), &Start::beginning()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { lsn: 11, damage: Damage::Mark { synced: 11 }, .. }), "{error}");
     assert_eq!(files(&dir), state);
 }
 

@@ -31,14 +31,14 @@ impl SnapshotReader {
     /// Opens the newest snapshot of the folder, and removes what was left by one that was not finished.
     ///
     /// # Errors
-    /// The folder or the file cannot be read, or the snapshot's start is damaged. An older snapshot is not tried: the log
-    /// before the newest is gone.
+    /// The folder or the file cannot be read, or the snapshot's start is damaged. An older snapshot is not tried: the
+    /// log before the newest is gone.
     pub fn open_latest(dir: &DataDir) -> Result<Option<SnapshotReader>, SnapshotError> {
-        let (snapshots, leftovers) = list(&dir.snapshot_dir())?;
-        for path in leftovers {
+        let listing = list(&dir.snapshot_dir())?;
+        for path in listing.leftovers {
             fs::remove_file(&path).map_err(io_error("remove", &path))?;
         }
-        let Some((key, path)) = snapshots.into_iter().next_back() else { return Ok(None) };
+        let Some((key, path)) = listing.snapshots.into_iter().next_back() else { return Ok(None) };
         let reader = SnapshotReader::open(&path)?;
         let start = &reader.header.start;
         let found: Key = (start.generation, start.lsn);

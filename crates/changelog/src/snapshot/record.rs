@@ -9,7 +9,7 @@
 //! | 17 | 4 | CRC-32 of all the other bytes of the record |
 //! | 21 | | content |
 //!
-//! The header's content: magic, version, generation, LSN, number of epochs, epochs, meta data. The trailer's: meta data.
+//! The header's content: magic, version, generation, LSN, number of epochs, epochs, meta data. The trailer's: meta.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;

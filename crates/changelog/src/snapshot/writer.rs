@@ -11,11 +11,11 @@ use crate::data_dir::DataDir;
 use crate::durable::{create_dir, create_file, sync_dir};
 
 const BUFFER_BYTES: usize = 1 << 20;
-/// Written in between, so that the last sync does not hold up those of the log.
-const SYNC_EVERY_BYTES: usize = 16 << 20;
+/// Small pieces, so that a sync of the log does not wait behind a large one.
+const SYNC_EVERY_BYTES: usize = 2 << 20;
 
-/// A snapshot that is being written, under a name that nobody reads. Dropped without [`SnapshotWriter::finish`], or after
-/// an error, it is removed.
+/// A snapshot that is being written, under a name that nobody reads. Dropped without [`SnapshotWriter::finish`], or
+/// after an error, it is removed.
 pub struct SnapshotWriter {
     dir: PathBuf,
     _held: DataDir,
@@ -120,7 +120,7 @@ impl SnapshotWriter {
     /// The new snapshot is durable whatever comes of this; the next one tries again.
     fn remove_older(&self) {
         let older = match list(&self.dir) {
-            Ok((snapshots, _)) => snapshots,
+            Ok(listing) => listing.snapshots,
             Err(error) => {
                 tracing::warn!(%error, "older snapshots were not removed");
                 return;

@@ -60,7 +60,7 @@ fn prometheus_buckets_are_cumulative_and_end_with_the_count() {
     assert_eq!(line(&format!("{bucket}\"2.097152\"")), "3");
     assert_eq!(line(&format!("{bucket}\"+Inf\"")), "4");
     assert_eq!(line("jadeshift_gateway_requests_total{colour=\"blue\",kind=\"read\"}"), "4");
-    assert_eq!(line("jadeshift_gateway_connections"), "7");
+    assert_eq!(line("jadeshift_gateway_connections "), "7");
 }
 
 #[test]

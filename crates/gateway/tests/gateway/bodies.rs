@@ -50,6 +50,18 @@ impl http_body::Body for Pieces {
     }
 }
 
+/// A body whose pieces come through a channel.
+struct Received(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.get_mut().0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
+    }
+}
+
 async fn fingerprint<B: http_body::Body<Data = Bytes> + Unpin>(mut body: B) -> Option<(usize, u64)> {
     let (mut bytes, mut hash) = (0, DefaultHasher::new());
     while let Some(frame) = body.frame().await {
@@ -129,13 +141,31 @@ async fn an_announced_body_over_the_limit_is_a_413_that_names_it() {
     for path in ["/v1/databases/d/vectors/batch", "/v1/databases/d/search"] {
         let mut client = Client::open(gateway.address()).await;
         assert_eq!(client.post(path, vec![b'x'; 100_000]).await.status, StatusCode::OK);
-        // The client sends all of it before it looks at the answer, and still gets the answer.
         let answer = client.post(path, vec![b'x'; 3_000_000]).await;
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(answer.error().contains("3000000 bytes"), "{}", answer.error());
         assert!(answer.error().contains("body_bytes_max is 100000 bytes"), "{}", answer.error());
     }
     assert_eq!(node.seen(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_meets_no_reset() {
+    let node = Node::named("blue").await;
+    let limits = Limits { body_bytes_max: 100_000, ..Limits::default() };
+    let gateway = start_with(Routing::only(Colour::Blue, node.address), limits).await;
+    let size = 20_000_000;
+    let chunk = format!("{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size));
+    for (framing, body) in
+        [(format!("content-length: {size}"), "x".repeat(size)), ("transfer-encoding: chunked".into(), chunk)]
+    {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!("POST /v1/databases HTTP/1.1\r\nhost: d\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.expect("the gateway takes the rest");
+        let answer = read_to_end(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("connection: close"), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -179,7 +209,7 @@ async fn expect_continue_is_answered_by_the_gateway() {
     assert_eq!((node.last().body_bytes, node.last().headers.get("expect")), (5, None));
     // Refused without having been asked for the body.
     let answer = raw(gateway.address(), head(5_000).as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("content-length: "), "{answer}");
 }
 
 #[tokio::test]
@@ -218,16 +248,10 @@ async fn a_chunked_answer_arrives_piece_by_piece() {
     let node = Node::start(move |_| {
         let receiver = receiver.clone();
         async move {
-            let Some(mut receiver) = receiver.lock().take() else { return text(StatusCode::OK, "second") };
-            let (mut pieces, body) = http_body_util::channel::Channel::<Bytes, hyper::Error>::new(1);
-            tokio::spawn(async move {
-                while let Some(data) = receiver.recv().await {
-                    if pieces.send_data(data).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            http::Response::new(body.boxed())
+            match receiver.lock().take() {
+                Some(pieces) => http::Response::new(BodyExt::map_err(Received(pieces), |never| match never {}).boxed()),
+                None => text(StatusCode::OK, "second"),
+            }
         }
     })
     .await;

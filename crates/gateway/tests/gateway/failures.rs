@@ -213,6 +213,8 @@ async fn a_write_that_waited_in_vain_gets_503_and_a_reason() {
     assert_eq!(answer.headers["retry-after"], "1");
     let error = answer.error();
     assert!(error.contains("waited 60 ms") && error.contains("blue") && error.contains("cannot be reached"), "{error}");
+    // Many looks, one failed request.
+    assert_eq!((gateway.metrics().blue.writes, gateway.metrics().blue.write_errors), (1, 1));
 }
 
 /// Answers a request only when told so; counts those that wait.

@@ -2,9 +2,12 @@
 
 use super::answer::Problem;
 use super::numbers;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 /// A field as it was sent; absent and `null` are the same.
@@ -21,7 +24,29 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if text.trim_ascii().is_empty() {
         return Err(Problem::BadRequest("the body is empty, it must be a JSON object".into()));
     }
-    serde_json::from_str(text).map_err(|error| Problem::BadRequest(explain(text, &error)))
+    let Object(body) = serde_json::from_str(text).map_err(|error| Problem::BadRequest(explain(text, &error)))?;
+    Ok(body)
+}
+
+/// A struct that is read from a JSON object only: serde would also take an array, field after field.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Reader(PhantomData))
+    }
 }
 
 fn explain(text: &str, error: &serde_json::Error) -> String {

@@ -204,7 +204,8 @@ mod tests {
             }
             headers
         };
-        let [local, remote, client] = ["127.0.0.1", "192.0.2.1", "198.51.100.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let [local, remote, client] =
+            ["127.0.0.1", "192.0.2.1", "198.51.100.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
         assert_eq!(client_address(local, &headers(&["10.0.0.1, 198.51.100.7"])), client);
         assert_eq!(client_address(local, &headers(&["10.0.0.1", "198.51.100.7"])), client);
         assert_eq!(client_address("::ffff:127.0.0.1".parse().unwrap(), &headers(&["198.51.100.7"])), client);

@@ -30,6 +30,11 @@ pub fn canonical(name: &str, field: Field<'_>, bytes_max: usize) -> Result<Strin
         let got = numbers::kind(json);
         return Err(Problem::BadRequest(format!("`{name}` must be an object, got {got}")));
     }
+    // An escaped character takes at most twelve times its bytes.
+    if json.len() / 12 > bytes_max {
+        let bytes = json.len();
+        return Err(Problem::BadRequest(format!("`{name}` has {bytes} bytes as JSON, the limit is {bytes_max}")));
+    }
     let mut text = String::with_capacity(json.len());
     write_canonical(&mut text, json, 1).map_err(|why| Problem::BadRequest(format!("`{name}` {why}")))?;
     if text.len() > bytes_max {

@@ -73,11 +73,7 @@ pub(super) fn begin(
 }
 
 /// Fixed ports as the document says; picked ones as they were the last time, unless something else has them now.
-fn addresses(
-    options: &SupervisorOptions,
-    colour: Colour,
-    before: Option<Addresses>,
-) -> Result<Addresses, BeginError> {
+fn addresses(options: &SupervisorOptions, colour: Colour, before: Option<Addresses>) -> Result<Addresses, BeginError> {
     let [http, admin] = configured(colour, options.local.node(colour)).map_err(BeginError::Address)?;
     Ok(Addresses {
         http: address(http, before.map(|before| before.http))?,
@@ -85,19 +81,14 @@ fn addresses(
     })
 }
 
-fn address(
-    (configured, field): (SocketAddr, String),
-    before: Option<SocketAddr>,
-) -> Result<SocketAddr, BeginError> {
+fn address((configured, field): (SocketAddr, String), before: Option<SocketAddr>) -> Result<SocketAddr, BeginError> {
     if configured.port() != 0 {
         return match TcpListener::bind(configured) {
             Ok(_) => Ok(configured),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 Err(BeginError::AddressTaken { address: configured, field })
             }
-            Err(error) => {
-                Err(BeginError::AddressUnusable { address: configured, field, why: error.to_string() })
-            }
+            Err(error) => Err(BeginError::AddressUnusable { address: configured, field, why: error.to_string() }),
         };
     }
     match before {
@@ -126,7 +117,9 @@ pub(crate) fn check_addresses(local: &wire::document::Local) -> Result<(), Super
     }
     for (position, (address, field)) in all.iter().enumerate() {
         if let Some((_, other)) = all[..position].iter().find(|(other, _)| address.port() != 0 && other == address) {
-            return Err(SupervisorError::Address(format!("{other} and {field} are both {address}: give each its own port")));
+            return Err(SupervisorError::Address(format!(
+                "{other} and {field} are both {address}: give each its own port"
+            )));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::adopt::{Found, find};
 use super::begin::{BeginError, begin};
+use super::end::{Manner, end, falls_silent};
 use super::record::Started;
 use super::{DRAIN_MAX, Drain, Running, Status, SupervisorError, SupervisorOptions, Wanted};
 use crate::launch::{Addresses, Launch, READY_FLAG, Ready, reachable};
@@ -67,7 +68,8 @@ impl Keeper {
         }
         let Some(process) = process else { return Ok(keeper) };
         let pid = process.identity().pid;
-        let mut kept = Kept { process, bound: false, ready: false, leaving: false, adopted: true, since: Instant::now() };
+        let mut kept =
+            Kept { process, bound: false, ready: false, leaving: false, adopted: true, since: Instant::now() };
         let usable = match keeper.read_ready(pid) {
             // It is still on its way up.
             Ok(None) => true,
@@ -147,7 +149,8 @@ impl Keeper {
         match begun.unwrap_or(Err(BeginError::BrokenOff)) {
             Ok((child, identity, record)) => {
                 let process = Process::of_child(child, identity);
-                let kept = Kept { process, bound: false, ready: false, leaving: false, adopted: false, since: Instant::now() };
+                let kept =
+                    Kept { process, bound: false, ready: false, leaving: false, adopted: false, since: Instant::now() };
                 self.record = Some(record);
                 self.publish_running(&kept);
                 self.kept = Some(kept);
@@ -182,7 +185,7 @@ impl Keeper {
                         self.publish_running(&kept);
                     }
                     Err(error) => {
-                        if !self.end(&mut kept.process, false).await {
+                        if !end(&mut kept.process, Manner::Told, &self.options.patience).await {
                             self.kept = Some(kept);
                             return;
                         }
@@ -229,10 +232,20 @@ impl Keeper {
     async fn stop(&mut self, mut kept: Kept, wishes: &mut watch::Receiver<Wanted>, drain: &dyn Drain) {
         kept.leaving = true;
         self.publish_running(&kept);
-        let drained = tokio::time::timeout(DRAIN_MAX, drain.drain(self.colour));
+        let patience = self.options.patience;
+        let admin = if kept.bound { self.admin() } else { None };
+        let mut answers = admin.is_some();
+        let silent = async {
+            match &admin {
+                Some(admin) => falls_silent(admin, &patience).await,
+                // It has no address yet, so it has no requests.
+                None => std::future::ready(()).await,
+            }
+        };
         tokio::select! {
-            _ = drained => {}
+            _ = tokio::time::timeout(DRAIN_MAX, drain.drain(self.colour)) => {}
             _ = kept.process.ended() => {}
+            () = silent => answers = false,
         }
         // It may be wanted again by now.
         let wanted = wishes.borrow().clone();
@@ -242,8 +255,13 @@ impl Keeper {
             self.kept = Some(kept);
             return;
         }
+        drain.cut(self.colour);
         let pid = kept.process.identity().pid;
-        if !self.end(&mut kept.process, kept.bound).await {
+        let manner = match &admin {
+            Some(admin) if answers => Manner::Asked(admin),
+            _ => Manner::Silent,
+        };
+        if !end(&mut kept.process, manner, &patience).await {
             tracing::error!(colour = %self.colour, pid, "the node does not end, not even by SIGKILL; trying again");
             self.kept = Some(kept);
             return;
@@ -251,24 +269,6 @@ impl Keeper {
         tracing::info!(colour = %self.colour, pid, "the node has ended");
         self.forget();
         self.crashes = 0;
-    }
-
-    /// Ends a process: asked (if `graceful`), then SIGTERM, then SIGKILL. `true`: it is gone.
-    async fn end(&mut self, process: &mut Process, graceful: bool) -> bool {
-        let patience = self.options.patience;
-        let mut ended = false;
-        if graceful && self.ask_to_stop(process).await {
-            ended = process.ended_within(patience.stop).await.is_some();
-        }
-        if !ended {
-            signalled(process.terminate(), "SIGTERM");
-            ended = process.ended_within(patience.terminate).await.is_some();
-        }
-        if !ended {
-            signalled(process.kill(), "SIGKILL");
-            ended = process.ended_within(patience.kill).await.is_some();
-        }
-        ended
     }
 
     /// Ends whatever else was started for this environment's data. While one lives, nothing counts as stopped.
@@ -285,7 +285,11 @@ impl Keeper {
     async fn end_stray(&mut self, mut stray: Process) -> Result<(), SupervisorError> {
         let (colour, pid) = (self.colour, stray.identity().pid);
         tracing::warn!(%colour, pid, "ending a process on this environment's data that should not be there");
-        if self.end(&mut stray, false).await { Ok(()) } else { Err(SupervisorError::Unstoppable { colour, pid }) }
+        if end(&mut stray, Manner::Told, &self.options.patience).await {
+            Ok(())
+        } else {
+            Err(SupervisorError::Unstoppable { colour, pid })
+        }
     }
 
     /// Notes a confirmed end.
@@ -293,21 +297,6 @@ impl Keeper {
         if let Some(record) = &mut self.record {
             record.process = None;
             record.note(&self.options.folder, self.colour);
-        }
-    }
-
-    /// `true`: the node agreed, or the process ended meanwhile.
-    async fn ask_to_stop(&self, process: &mut Process) -> bool {
-        let Some(admin) = self.admin() else { return false };
-        tokio::select! {
-            _ = process.ended() => true,
-            asked = admin.stop() => match asked {
-                Ok(_) => true,
-                Err(error) => {
-                    tracing::warn!(colour = %self.colour, %error, "the node does not stop when asked; it gets a signal");
-                    false
-                }
-            },
         }
     }
 
@@ -383,11 +372,5 @@ impl Keeper {
             leaving: kept.leaving,
             adopted: kept.adopted,
         }));
-    }
-}
-
-fn signalled(sent: std::io::Result<()>, signal: &str) {
-    if let Err(error) = sent {
-        tracing::error!(%error, "{signal} could not be sent");
     }
 }

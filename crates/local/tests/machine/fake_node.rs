@@ -41,7 +41,8 @@ async fn serve() {
         Err(_) => Role::Primary { epoch: 1 },
     };
     std::fs::write(&role_path, serde_json::to_vec(&role).unwrap()).unwrap();
-    let environment = ["JADEVECTORDB_ENV", "JADEVECTORDB_ADMIN_PASSWORD_FILE"].map(|name| std::env::var(name).unwrap_or_default());
+    let environment =
+        ["JADEVECTORDB_ENV", "JADEVECTORDB_ADMIN_PASSWORD_FILE"].map(|name| std::env::var(name).unwrap_or_default());
     let line = format!("{} {}\n", words.join(" "), environment.join(" "));
     let starts = std::fs::read_to_string(data.join("starts")).unwrap_or_default();
     std::fs::write(data.join("starts"), starts + &line).unwrap();
@@ -61,7 +62,7 @@ async fn serve() {
         .route("/admin/v1/stop", post(stop))
         .layer(axum::middleware::from_fn_with_state(node.clone(), authorise))
         .with_state(node.clone());
-    let http = axum::Router::new().fallback(get(|| async move { node.version.clone() }));
+    let http = axum::Router::new().route("/slow", get(slow)).fallback(get(version)).with_state(node);
     let admin_listener = tokio::net::TcpListener::bind(flags["--admin"]).await.unwrap();
     let http_listener = tokio::net::TcpListener::bind(flags["--http"]).await.unwrap();
     let address = |listener: &tokio::net::TcpListener| -> SocketAddr { listener.local_addr().unwrap() };
@@ -88,6 +89,19 @@ async fn authorise(State(node): State<Arc<Node>>, request: Request, next: axum::
     } else {
         StatusCode::UNAUTHORIZED.into_response()
     }
+}
+
+async fn version(State(node): State<Arc<Node>>) -> String {
+    node.version.clone()
+}
+
+/// Answers once the file `release` is there; tells by the file `asked` that it was asked.
+async fn slow(State(node): State<Arc<Node>>) -> String {
+    std::fs::write(node.role_path.with_file_name("asked"), "").unwrap();
+    while !node.role_path.with_file_name("release").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    node.version.clone()
 }
 
 async fn state(State(node): State<Arc<Node>>) -> String {

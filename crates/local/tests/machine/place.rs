@@ -1,10 +1,13 @@
 //! A folder for one test, and the looks at it. Whatever still runs in it ends with the test, also with a failed one.
 
+use client::{Http, HttpError};
+use http_body_util::Full;
+use local::Folder;
 use local::launch::Launch;
 use local::process::{self, Identity, Process};
 use local::supervisor::{Adopted, NoDrain, Patience, Running, Status, Supervisor, SupervisorOptions, Wanted};
-use local::Folder;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Place {
     pub folder: Folder,
     pub document: BlueGreen,
+    pub patience: Patience,
     _place: tempfile::TempDir,
 }
 
@@ -28,7 +32,7 @@ impl Place {
         let mut document = BlueGreen::named("shop");
         document.spec.mode = Mode::Development;
         document.spec.local.gateway = "127.0.0.1:0".into();
-        Self { folder, document, _place: place }
+        Self { folder, document, patience: patience(), _place: place }
     }
 
     /// `FAKE_…` settings of a version.
@@ -45,7 +49,7 @@ impl Place {
             folder: self.folder.clone(),
             local: self.document.spec.local.clone(),
             node_program: program(),
-            patience: patience(),
+            patience: self.patience,
         })
         .await
         .unwrap()
@@ -125,6 +129,27 @@ pub async fn running(supervisor: &Supervisor, colour: Colour, before: Option<&Id
         _ => None,
     })
     .await
+}
+
+/// Status and body of a GET.
+pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<(u16, String), HttpError> {
+    ask("GET", address, path, headers, Vec::new()).await
+}
+
+pub async fn ask(
+    method: &str,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<(u16, String), HttpError> {
+    let mut request = hyper::Request::builder().method(method).uri(format!("http://{address}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).unwrap();
+    let answer = Http::new().whole(request, WAIT_MAX, 1 << 20).await?;
+    Ok((answer.status, String::from_utf8(answer.body.to_vec()).unwrap()))
 }
 
 pub fn signal(identity: &Identity, signal: &str) {

@@ -19,7 +19,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-pub fn run(tests: &'static [Test]) -> ExitCode {
+pub fn run(tests: &[Test]) -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if std::env::args().any(|word| word == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
@@ -27,7 +27,7 @@ pub fn run(tests: &'static [Test]) -> ExitCode {
     }
     let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut failed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
+    for &(name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
         let began = Instant::now();
         let passed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

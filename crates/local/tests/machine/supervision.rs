@@ -6,6 +6,7 @@ use local::process::{self, Identity, Process};
 use local::supervisor::{Status, Wanted};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 use wire::Colour::{Blue, Green};
 
 tests![
@@ -18,6 +19,7 @@ tests![
     a_node_that_was_not_noted_is_found,
     a_node_that_hangs_is_replaced,
     a_node_that_resists_is_ended_by_force,
+    a_node_that_hangs_is_not_waited_for_when_it_must_end,
     a_node_that_fails_at_once_tells_its_last_words,
     a_program_that_cannot_be_started_is_named,
     a_wrapper_that_stays_in_between_is_refused,
@@ -77,7 +79,10 @@ async fn a_node_that_runs_is_taken_over_and_not_restarted() {
 }
 
 async fn a_crashed_node_is_started_again_at_its_addresses() {
-    let place = Place::new();
+    let mut place = Place::new();
+    // Long enough to be seen.
+    place.patience.restart_min = Duration::from_secs(1);
+    place.patience.restart_max = Duration::from_secs(1);
     let supervisor = place.supervise().await;
     supervisor.want(Blue, place.run("1.0.0", false));
     let blue = running(&supervisor, Blue, None).await;
@@ -194,6 +199,21 @@ async fn a_node_that_resists_is_ended_by_force() {
     let blue = running(&supervisor, Blue, None).await;
     supervisor.stop(|_| true).await.unwrap();
     assert!(!blue.process.is_alive());
+}
+
+async fn a_node_that_hangs_is_not_waited_for_when_it_must_end() {
+    let mut place = Place::new();
+    // Waiting for these would take longer than a test may.
+    place.patience.stop = Duration::from_secs(1000);
+    place.patience.terminate = Duration::from_secs(1000);
+    let supervisor = place.supervise().await;
+    supervisor.want(Blue, place.run("1.0.0", false));
+    let blue = running(&supervisor, Blue, None).await;
+    signal(&blue.process, "-STOP");
+    supervisor.want(Blue, Wanted::Nothing);
+    until("the confirmed end", || (supervisor.status(Blue) == Status::Stopped).then_some(())).await;
+    assert!(!blue.process.is_alive());
+    supervisor.leave().await;
 }
 
 async fn a_node_that_fails_at_once_tells_its_last_words() {

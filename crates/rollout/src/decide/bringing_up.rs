@@ -60,7 +60,8 @@ pub(super) fn following(look: &Look, since_ms: u64) -> Next {
 /// fault of the candidate.
 pub(super) fn wait(look: &Look, since_ms: u64, waiting: String) -> Next {
     if let Err(why) = look.up(look.state.active) {
-        return look.stay(format!("{waiting}; {why}, and it is the active environment: nothing is decided until it answers"));
+        return look
+            .stay(format!("{waiting}; {why}, and it is the active environment: nothing is decided until it answers"));
     }
     match look.timed_out(since_ms, &waiting) {
         Some(reason) => look.roll_back(reason),

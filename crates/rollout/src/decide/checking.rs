@@ -2,8 +2,8 @@
 
 use super::bringing_up::wait;
 use super::look::{Look, Next};
-use crate::transition::step_after;
 use crate::Phase;
+use crate::transition::step_after;
 use evidence::Outcome;
 
 pub(super) fn decide(look: &Look, since_ms: u64) -> Next {

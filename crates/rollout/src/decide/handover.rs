@@ -104,7 +104,9 @@ impl Handover<'_> {
                 let stage = Stage::CatchingUp { lsn: *lsn, digest: digest.clone(), sealed_ms: look.now_ms };
                 look.change(format!("{from} is sealed at LSN {lsn}; {to} catches up"), |state| self.stage(state, stage))
             }
-            Ok(role) => look.stay(format!("{from} is to be sealed in epoch {}; it is {}", self.epoch, text::role(role))),
+            Ok(role) => {
+                look.stay(format!("{from} is to be sealed in epoch {}; it is {}", self.epoch, text::role(role)))
+            }
             Err(why) => look.stay(format!("{from} is to be sealed: {why}")),
         }
     }
@@ -132,7 +134,8 @@ impl Handover<'_> {
             return self.go_back(format!("the disk of {to} failed: {failure}"), true);
         }
         if node.lsn > lsn {
-            let why = format!("{to} has LSN {}, past the end of {from}'s history at {lsn}: the copies differ", node.lsn);
+            let why =
+                format!("{to} has LSN {}, past the end of {from}'s history at {lsn}: the copies differ", node.lsn);
             return self.go_back(why, true);
         }
         if node.lsn < lsn {

@@ -1,8 +1,8 @@
 //! No rollout is under way.
 
 use super::look::{Look, Next};
-use crate::text::{role, span};
 use crate::Phase;
+use crate::text::{role, span};
 use wire::admin::Role;
 
 pub(super) fn starting(look: &Look, since_ms: u64) -> Next {

@@ -1,9 +1,9 @@
 //! A share of the reads goes to the candidate and is judged.
 
 use super::look::{Look, Next};
+use crate::Phase;
 use crate::text::span;
 use crate::transition::step_after;
-use crate::Phase;
 use evidence::Outcome;
 use wire::Colour;
 use wire::document::OnInconclusive;
@@ -104,7 +104,9 @@ impl Step<'_> {
         let Some(reason) = look.timed_out(self.since_ms, &why) else { return look.stay(why) };
         match look.spec.rollout.on_inconclusive {
             OnInconclusive::Rollback => look.roll_back(reason),
-            OnInconclusive::Promote => self.advance(&format!("inconclusive evidence promotes, as the document says; {reason}")),
+            OnInconclusive::Promote => {
+                self.advance(&format!("inconclusive evidence promotes, as the document says; {reason}"))
+            }
             OnInconclusive::Pause => look.enter(
                 Phase::Paused {
                     since_ms: look.now_ms,
@@ -116,4 +118,3 @@ impl Step<'_> {
         }
     }
 }
-

@@ -1,9 +1,9 @@
 //! The candidate serves everything; a failure still goes back by itself.
 
 use super::look::{Look, Next};
+use crate::Outcome;
 use crate::text::span;
 use crate::transition::{finish, hand_back};
-use crate::Outcome;
 
 pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
     let active = look.state.active;

@@ -95,13 +95,13 @@ impl VectorIndex {
     }
 
     fn wants_graph(&self) -> bool {
-        let has_graph = self.graph_nodes.load(Ordering::Acquire) > 0;
+        let has_graph = self.graph_entries.load(Ordering::Acquire) > 0;
         self.options.kind == Kind::Hnsw && (has_graph || self.store.live() > self.options.exact_up_to)
     }
 
     fn is_rebuild_due(&self) -> bool {
         let tombstones = self.tombstones();
-        tombstones >= TOMBSTONES_MIN && tombstones * TOMBSTONES_SHARE >= self.graph_nodes.load(Ordering::Acquire)
+        tombstones >= TOMBSTONES_MIN && tombstones * TOMBSTONES_SHARE >= self.graph_entries.load(Ordering::Acquire)
     }
 
     /// `None` if nothing waits. Entries that were removed while they waited cost nothing and are not counted.
@@ -114,6 +114,7 @@ impl VectorIndex {
             return Ok(None);
         }
         let mut values = Vec::with_capacity(self.options.dimensions);
+        let mut view = self.store.view();
         let mut moved = 0;
         for &slot in &batch.slots {
             if !self.store.read_waiting(slot, &mut values) {
@@ -126,16 +127,20 @@ impl VectorIndex {
                 return Ok(Some(moved));
             }
             let encoded = indexer.codec.encode(&values);
+            let t0 = std::time::Instant::now();
             let mut graph = self.graph.write();
+            WAIT.fetch_add(t0.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            let t0 = std::time::Instant::now();
             if graph.is_none() {
                 *graph = Some(Graph::new(&self.options, indexer.codec, self.waiting())?);
             }
             if let Some(graph) = graph.as_mut() {
-                graph.add(slot, &encoded)?;
-                self.graph_nodes.store(graph.len(), Ordering::Release);
+                graph.add(slot, &encoded, |slot| view.is_live(*slot))?;
+                self.graph_entries.store(graph.entries(), Ordering::Release);
             }
             // Without fairness this thread would take the lock again before a waiting search has woken up.
             RwLockWriteGuard::unlock_fair(graph);
+            ADD.fetch_add(t0.elapsed().as_nanos() as u64, Ordering::Relaxed);
             self.store.mark_indexed(slot);
             moved += 1;
         }
@@ -153,28 +158,32 @@ impl VectorIndex {
     /// Answers how many vectors were added, and the rebuild unless that was the end of it.
     fn go_on(&self, mut rebuild: Rebuild, max: usize) -> Result<(usize, Option<Rebuild>), GraphError> {
         let mut values = Vec::with_capacity(self.options.dimensions);
+        let mut view = self.store.view();
         for added in 0..max {
             let Some(slot) = self.store.read_next_indexed(&mut rebuild.cursor, &mut values) else {
                 self.finish_rebuild(rebuild);
                 return Ok((added, None));
             };
-            rebuild.graph.add(slot, &rebuild.graph.codec().encode(&values))?;
+            rebuild.graph.add(slot, &rebuild.graph.codec().encode(&values), |slot| view.is_live(*slot))?;
         }
-        let left = self.store.indexed().saturating_sub(rebuild.graph.len());
+        let left = self.store.indexed().saturating_sub(rebuild.graph.entries());
         self.rebuild_left.store(left.max(1), Ordering::Release);
         Ok((max, Some(rebuild)))
     }
 
     fn finish_rebuild(&self, rebuild: Rebuild) {
-        let nodes = rebuild.graph.len();
-        let before = self.graph_nodes.load(Ordering::Acquire);
-        let successor = (nodes > 0).then_some(rebuild.graph);
+        let vectors = rebuild.graph.entries();
+        let before = self.graph_entries.load(Ordering::Acquire);
+        let successor = (vectors > 0).then_some(rebuild.graph);
         // The old graph ends after the lock: giving back its memory takes milliseconds.
         let old = std::mem::replace(&mut *self.graph.write(), successor);
-        self.graph_nodes.store(nodes, Ordering::Release);
+        self.graph_entries.store(vectors, Ordering::Release);
         self.rebuild_left.store(0, Ordering::Release);
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
         drop(old);
-        tracing::info!(before, nodes, "the graph was built anew");
+        tracing::info!(before, vectors, "the graph was built anew");
     }
 }
+
+pub static WAIT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+pub static ADD: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -1,11 +1,12 @@
 //! Searches: the graph for what it has, a scan for the rest.
 
 use crate::arrivals::{Cursor, FellBehind};
+use crate::graph::Found;
 use crate::index::{VectorIndex, not_finite};
 use crate::options::Kind;
 use crate::ranking::{Hit, Ranking, merge};
 use crate::score::Scorer;
-use crate::store::{Slot, View};
+use crate::store::View;
 use std::sync::atomic::Ordering;
 use thiserror::Error;
 
@@ -40,6 +41,14 @@ const ARRIVALS_READ: usize = 1_024;
 /// Attempts at a scan during which the list of arrivals was not moved away.
 const SCANS_MAX: usize = 3;
 
+/// What the graph found.
+struct Candidates {
+    /// Nearest first as the graph sees it, removed ones among them.
+    found: Vec<Found>,
+    /// How many live ones of these are worth an exact score.
+    rescored: usize,
+}
+
 impl VectorIndex {
     /// The `k` nearest, best first, equal scores by slot: as many as there are, never a removed one.
     pub fn search(&self, query: &[f32], k: usize, mode: SearchMode) -> Result<Vec<Hit>, SearchError> {
@@ -66,7 +75,7 @@ impl VectorIndex {
     }
 
     /// `None` if the graph cannot answer, or only at a higher price than a scan.
-    fn search_graph(&self, scorer: &Scorer, k: usize) -> Option<Vec<Hit>> {
+    pub(super) fn search_graph(&self, scorer: &Scorer, k: usize) -> Option<Vec<Hit>> {
         // The order matters. What leaves the waiting part from here on is in the graph before, or is read below.
         let mut cursor = self.arrivals.read().waiting();
         let mut view = self.store.view();
@@ -80,39 +89,38 @@ impl VectorIndex {
     fn ask_graph(&self, scorer: &Scorer, k: usize, view: &mut View) -> Option<Vec<Hit>> {
         let mut widening = 1;
         for _ in 0..=WIDENINGS_MAX {
-            let (found, rescored) = self.candidates(scorer, k, widening)?;
-            let hits: Vec<Hit> = found
-                .into_iter()
-                .filter_map(|slot| {
-                    let score = view.with(slot, |values, inverse_norm| scorer.score(values, inverse_norm))?;
-                    Some(Hit { slot, score })
-                })
-                .take(rescored)
-                .collect();
-            if hits.len() >= k.min(self.store.indexed()) {
-                return Some(hits);
+            let Candidates { mut found, rescored } = self.candidates(scorer, k, widening)?;
+            if self.tombstones() > 0 {
+                found.retain(|found| view.is_live(found.slot));
+            }
+            // Where tombstones are crowded they are more than the average that was allowed for.
+            if found.len() >= k.max(self.options.expansion_search / 2) {
+                let hits = score_first(&found, rescored, scorer, view);
+                if hits.len() >= k {
+                    return Some(hits);
+                }
             }
             widening *= WIDENING;
         }
         None
     }
 
-    /// What the graph found, removed ones among them, and how many live ones of these are worth an exact score.
-    fn candidates(&self, scorer: &Scorer, k: usize, widening: usize) -> Option<(Vec<Slot>, usize)> {
+    /// What the graph found, nearest first.
+    fn candidates(&self, scorer: &Scorer, k: usize, widening: usize) -> Option<Candidates> {
         let permit = self.permits.acquire();
         let graph = self.graph.read();
         let graph = graph.as_ref()?;
         let rescored = graph.codec().rescored(k);
         // As many more as there are tombstones among them, on average.
-        let live = self.store.indexed().min(graph.len());
+        let live = self.store.indexed().min(graph.entries());
         let wanted = self.options.expansion_search.max(rescored).saturating_mul(widening);
-        let wanted = wanted.saturating_mul(graph.len()).checked_div(live)?;
-        if wanted > WANTED_MAX || wanted.saturating_mul(WANTED_SHARE) > graph.len() {
+        let wanted = wanted.saturating_mul(graph.entries()).checked_div(live)?;
+        if wanted > WANTED_MAX || wanted.saturating_mul(WANTED_SHARE) > graph.nodes() {
             return None;
         }
         let query = graph.codec().encode_query(scorer.query())?;
         match graph.search(&query, wanted, &permit) {
-            Ok(found) => Some((found, rescored)),
+            Ok(found) => Some(Candidates { found, rescored }),
             Err(error) => {
                 if self.graph_failures.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::warn!("{error}; this search and others that fail are answered by a scan");
@@ -157,4 +165,20 @@ impl VectorIndex {
             view.each_of(&slots, |slot, values, inverse_norm| best.offer(slot, scorer.score(values, inverse_norm)));
         }
     }
+}
+
+/// Exact scores of the first `count` that are live, and of those that are as near as the last of them.
+fn score_first(found: &[Found], count: usize, scorer: &Scorer, view: &mut View) -> Vec<Hit> {
+    let mut hits = Vec::with_capacity(count.min(found.len()));
+    let mut last = None;
+    for &Found { slot, node } in found {
+        if hits.len() >= count && last != Some(node) {
+            break;
+        }
+        if let Some(score) = view.with(slot, |values, inverse_norm| scorer.score(values, inverse_norm)) {
+            hits.push(Hit { slot, score });
+            last = Some(node);
+        }
+    }
+    hits
 }

@@ -14,7 +14,8 @@ fn refusal(json: &str) -> String {
 
 #[test]
 fn everything_that_was_sent_is_kept_in_one_order() {
-    let sent = r#" { "z" : [1.50, {"b":2,"a":null}], "a" : "\u00e4\n", "n": 123456789012345678901234567890, "t":true } "#;
+    let sent =
+        r#" { "z" : [1.50, {"b":2,"a":null}], "a" : "\u00e4\n", "n": 123456789012345678901234567890, "t":true } "#;
     assert_eq!(stored(sent), r#"{"a":"ä\n","n":123456789012345678901234567890,"t":true,"z":[1.50,{"a":null,"b":2}]}"#);
     assert_eq!(stored(r#"{"a":1,"a":2}"#), r#"{"a":2}"#);
     assert_eq!(stored("{}"), "");

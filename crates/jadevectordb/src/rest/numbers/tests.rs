@@ -9,8 +9,10 @@ fn one(text: &str) -> f32 {
 #[test]
 fn every_float_comes_back_with_the_same_bits() {
     let mut rng = SmallRng::seed_from_u64(1);
-    let special = [0.0, -0.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::MAX, f32::MIN, f32::EPSILON, 0.1, 16_777_216.0];
-    let random = std::iter::repeat_with(|| f32::from_bits(rng.random())).filter(|value| value.is_finite()).take(200_000);
+    let special =
+        [0.0, -0.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::MAX, f32::MIN, f32::EPSILON, 0.1, 16_777_216.0];
+    let random =
+        std::iter::repeat_with(|| f32::from_bits(rng.random())).filter(|value| value.is_finite()).take(200_000);
     let values: Vec<f32> = special.into_iter().chain(random).collect();
     let mut text = Vec::new();
     write(&mut text, &values);
@@ -27,7 +29,7 @@ fn every_float_comes_back_with_the_same_bits() {
 #[test]
 fn every_decimal_is_rounded_as_the_standard_library_rounds_it() {
     let mut rng = SmallRng::seed_from_u64(2);
-    let mut check = |text: String| {
+    let check = |text: String| {
         let expected: f32 = text.parse().unwrap();
         match parse(&format!("[{text}]"), 1) {
             Ok(read) => assert_eq!(read[0].to_bits(), expected.to_bits(), "{text}"),
@@ -80,9 +82,6 @@ fn names_the_element_that_is_no_float() {
     assert_eq!(error("[1,[2]]"), "[1] must be a number, got an array");
     assert_eq!(error("[null]"), "[0] must be a number, got null");
     assert_eq!(error("[1,2,true]"), "[2] must be a number, got a boolean");
-    assert_eq!(
-        error("[0,1e39]"),
-        "[1] is 1e39, which is beyond the range of a 32-bit float (3.4028235e38)"
-    );
+    assert_eq!(error("[0,1e39]"), "[1] is 1e39, which is beyond the range of a 32-bit float (3.4028235e38)");
     assert!(error("[-3.5e38]").starts_with("[0] is -3.5e38"));
 }

@@ -1,12 +1,13 @@
 //! Every state that can be reached, with every observation, however absurd, and every command: what is wanted stays sound.
 //!
-//! Epochs are counted from the reign and times are forgotten, which leaves finitely many states; the search visits all of
+//! Epochs are counted from the reign, versions are named by who serves, and times are forgotten, which leaves finitely many states; the search visits all of
 //! them.
 
 use super::scene::{follower, node, nothing_seen, primary, sealed};
 use crate::{Command, Decision, NodeObservation, Observation, Phase, Stage, State, World, check, command, decide};
 use evidence::{Outcome, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Debug;
 use wire::admin::Role;
 use wire::document::{Spec, Step};
 use wire::{ByColour, Colour};
@@ -33,14 +34,14 @@ fn nothing_unsound_is_ever_wanted() {
         for wish in commands(&state) {
             for now_ms in [0, LATE_MS] {
                 let Ok(next) = command(&spec, &state, &wish, now_ms) else { continue };
-                assert_sound(&state, &next, &World::of(&next), &format!("{wish:?}"));
+                assert_sound(&state, &next, &World::of(&next), &wish);
                 visit(next);
             }
         }
         for seen in observations(&state) {
             for now_ms in [0, LATE_MS] {
                 let decision = decide(&spec, &state, &seen, now_ms);
-                assert_sound(&state, &decision.state, &decision.world, &format!("{seen:#?}\nat {now_ms}"));
+                assert_sound(&state, &decision.state, &decision.world, &(&seen, now_ms));
                 assert_justified(&state, &decision, &seen);
                 if decision.state != state {
                     visit(decision.state);
@@ -48,11 +49,25 @@ fn nothing_unsound_is_ever_wanted() {
             }
         }
     }
-    eprintln!("{} states", reached.len());
     let phases: BTreeSet<String> = reached.values().map(place).collect();
     let expected = [
-        "starting", "stable", "preparing", "seeding", "following", "checking", "shifting", "watching", "rolling back",
-        "paused", "proving", "sealing", "catching up", "promoting", "turning", "moving", "resuming",
+        "starting",
+        "stable",
+        "preparing",
+        "seeding",
+        "following",
+        "checking",
+        "shifting",
+        "watching",
+        "rolling back",
+        "paused",
+        "proving",
+        "sealing",
+        "catching up",
+        "promoting",
+        "turning",
+        "moving",
+        "resuming",
     ];
     assert_eq!(phases, expected.map(String::from).into(), "of {} states", reached.len());
 }
@@ -73,7 +88,7 @@ fn place(state: &State) -> String {
     .to_string()
 }
 
-fn assert_sound(before: &State, after: &State, world: &World, context: &str) {
+fn assert_sound(before: &State, after: &State, world: &World, by: &dyn Debug) {
     let mut broken = check::violations(after, world);
     let changed = before != after;
     if after.generation != before.generation + u64::from(changed) {
@@ -97,7 +112,7 @@ fn assert_sound(before: &State, after: &State, world: &World, context: &str) {
     } else if after.primary_epoch != before.primary_epoch && after.primary_epoch != before.epoch + 1 {
         broken.push(format!("reign {} was given out before", after.primary_epoch));
     }
-    assert!(broken.is_empty(), "{broken:#?}\nfrom {before:#?}\nto {after:#?}\nby {context}");
+    assert!(broken.is_empty(), "{broken:#?}\nfrom {before:#?}\nto {after:#?}\nby {by:#?}");
 }
 
 /// What a decision may only do with proof in front of it.
@@ -114,7 +129,8 @@ fn assert_justified(before: &State, decision: &Decision, seen: &Observation) {
     }
     for colour in Colour::BOTH {
         if before.versions.get(colour).is_some() && after.versions.get(colour).is_none() {
-            let shares = seen.reads_in_effect.as_ref().unwrap_or_else(|| panic!("{colour} stopped blindly: {before:#?}"));
+            let shares =
+                seen.reads_in_effect.as_ref().unwrap_or_else(|| panic!("{colour} stopped blindly: {before:#?}"));
             assert_eq!(*shares.get(colour), 0, "{colour} is stopped while it gets reads: {before:#?}");
         }
     }
@@ -135,7 +151,7 @@ fn commands(state: &State) -> Vec<Command> {
         Command::Resume,
         Command::Rollback { reason: String::new() },
         Command::Canary { share_percent: 10 },
-        
+        Command::Canary { share_percent: 60 },
         Command::Switch { to: Colour::Blue },
         Command::Switch { to: Colour::Green },
     ]
@@ -216,19 +232,26 @@ fn forget(mut state: State) -> State {
     state.epoch -= base;
     state.primary_epoch -= base;
     forget_phase(&mut state.phase, base);
-    state.history.drain(..state.history.len().saturating_sub(1));
+    // Every rollout ends with a record of its own, so only a settled state reads an older one.
+    let kept = state.phase == Phase::Stable && state.reversible().is_some();
+    state.history.drain(..state.history.len().saturating_sub(usize::from(kept)));
     for record in &mut state.history {
         (record.ended_ms, record.reason) = (0, String::new());
     }
+    let active = state.version_active().to_string();
+    let named = |version: &String| if *version == active { "a" } else { "b" }.to_string();
+    state.versions = ByColour::from_fn(|colour| state.versions.get(colour).as_ref().map(named));
     let runs = state.history.iter_mut().map(|record| &mut record.run).chain(&mut state.run);
     for run in runs {
         (run.id, run.started_ms) = (1, 0);
+        (run.from_version, run.to_version) = (named(&run.from_version), named(&run.to_version));
         run.committed_ms = run.committed_ms.map(|_| 0);
     }
     state
 }
 
-fn forget_phase(phase: &mut Phase, base: u64) {
+/// Forgets times and texts of a phase, and counts its epoch from `base`.
+pub(super) fn forget_phase(phase: &mut Phase, base: u64) {
     match phase {
         Phase::Stable => (),
         Phase::Starting { since_ms }

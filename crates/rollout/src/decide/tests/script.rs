@@ -146,7 +146,6 @@ fn check(script: &str, expected: &str) {
     assert_eq!(lines, expected, "\n{printed}");
 }
 
-
 const UP_TO_SHIFTING: &str = "
     blue primary 1 @100
     ?

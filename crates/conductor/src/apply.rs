@@ -1,0 +1,108 @@
+//! Making nodes what they shall be: the wanted role is compared with the seen one (`rollout::role_call`), and the answer
+//! to each call is the next observation.
+
+use crate::journal::{Journal, Trouble};
+use crate::observe::{NODE_TIMEOUT, Sight, Target};
+use client::{CallError, Http};
+use rollout::{RoleCall, World, role_call};
+use std::time::{Duration, Instant};
+use wire::Colour;
+use wire::admin::{Follow, Lsn, ProveFollow};
+
+/// Makes every call that is due. True when one changed something, so that the next decision need not look again.
+pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
+    let mut changed = false;
+    for colour in Colour::BOTH {
+        let Some(wanted) = &world.environments.get(colour).role else {
+            journal.forget(Trouble::Role(colour));
+            continue;
+        };
+        let (Some(node), Some(target)) = (sight.node(colour), sight.targets.get(colour).clone()) else { continue };
+        let other = sight.node(colour.other()).zip(sight.targets.get(colour.other()).as_ref());
+        let due = role_call(wanted, node, other.map(|(state, target)| (state, &target.peer)));
+        let due = due.map_err(|error| format!("{colour}: {error}"));
+        let Some(due) = journal.note(Trouble::Role(colour), due) else { continue };
+        let Some(call) = due else { continue };
+        let made = make(call, colour, &target, sight, http, journal).await;
+        let made = made.map_err(|error| format!("{colour} did not {}: {error}", name(call)));
+        changed |= journal.note(Trouble::Role(colour), made).is_some();
+    }
+    changed
+}
+
+async fn make(
+    call: RoleCall,
+    colour: Colour,
+    target: &Target,
+    sight: &mut Sight,
+    http: &Http,
+    journal: &mut Journal,
+) -> Result<(), CallError> {
+    let admin = target.admin(http, NODE_TIMEOUT);
+    match call {
+        RoleCall::Seal { epoch } => {
+            journal.seal_sent(epoch);
+            let sealed = admin.seal(epoch).await?;
+            sight.saw_sealed(colour, &sealed);
+        }
+        RoleCall::Resume { epoch } => sight.saw(colour, admin.resume(epoch).await?),
+        RoleCall::Promote { epoch, lsn } => {
+            let state = admin.promote(epoch, lsn).await?;
+            journal.promoted(colour, epoch);
+            sight.saw(colour, state);
+        }
+        RoleCall::Follow { epoch } => {
+            let Some(primary) = sight.targets.get(colour.other()).as_ref().map(|target| target.peer.clone()) else {
+                return Ok(());
+            };
+            let state = admin.follow(&Follow { epoch, primary }).await?;
+            journal.turned_around(epoch);
+            sight.saw(colour, state);
+        }
+    }
+    Ok(())
+}
+
+fn name(call: RoleCall) -> String {
+    match call {
+        RoleCall::Seal { epoch } => format!("seal itself for epoch {epoch}"),
+        RoleCall::Resume { epoch } => format!("resume in epoch {epoch}"),
+        RoleCall::Promote { epoch, lsn } => format!("become primary in epoch {epoch} at LSN {lsn}"),
+        RoleCall::Follow { epoch } => format!("follow in epoch {epoch}"),
+    }
+}
+
+/// Asks the old primary to prove that it could follow the new one. True when it just did.
+pub(crate) async fn prove_way_back(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
+    let Some(colour) = world.prove_way_back else {
+        sight.way_back = None;
+        journal.forget(Trouble::Proof);
+        return false;
+    };
+    if sight.way_back == Some((colour, Ok(()))) {
+        return false;
+    }
+    let (Some(target), Some(other)) = (sight.targets.get(colour), sight.targets.get(colour.other())) else {
+        return false;
+    };
+    let call = ProveFollow { primary: other.peer.clone() };
+    let proof = target.admin(http, NODE_TIMEOUT).prove_follow(&call).await;
+    let proof = proof.map(|_| ()).map_err(|error| error.to_string());
+    let proven = proof.is_ok();
+    journal.note(Trouble::Proof, proof.clone().map_err(|why| format!("{colour} could not follow: {why}")));
+    sight.way_back = Some((colour, proof));
+    proven
+}
+
+/// Asks a node for its digest at `lsn`; the node waits until it is there. `None` when it did not answer by `deadline`.
+pub(crate) async fn ask_digest(
+    target: Option<&Target>,
+    http: &Http,
+    lsn: Lsn,
+    deadline: Instant,
+) -> Result<String, String> {
+    let target = target.ok_or("the new primary does not run")?;
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+    let digest = target.admin(http, left).digest(lsn).await;
+    digest.map(|digest| digest.digest).map_err(|error| format!("no digest at LSN {lsn}: {error}"))
+}

@@ -1,0 +1,426 @@
+//! The one task that owns the state: look, decide, store, apply, tell; then again.
+//!
+//! While writes wait for a handover the order is the same with nothing in between: the answer to each call is the next
+//! observation, the platform is neither asked nor told unless something changed, and there is no pause.
+
+use crate::apply::{apply_roles, ask_digest, prove_way_back};
+use crate::evidence_source::EvidenceSource;
+use crate::handle::{CommandError, StartError};
+use crate::info::{Info, NodeInfo, NodeStatus};
+use crate::journal::{Journal, Trouble, now_ms};
+use crate::observe::Sight;
+use crate::verify::Directory;
+use crate::{Platform, PlatformError};
+use client::Http;
+use rollout::{Command, Judgement, NodeObservation, Observation, Phase, Stage, State, World, command, decide};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::admin::{Lsn, Role};
+use wire::document::BlueGreen;
+use wire::{ByColour, Colour};
+
+/// Pause of a turn that changed nothing, by how urgent the phase is.
+const PAUSE_HOLDING: Duration = Duration::from_millis(2);
+const PAUSE_HANDING_OVER: Duration = Duration::from_millis(10);
+const PAUSE_ROLLING_OUT: Duration = Duration::from_millis(100);
+const PAUSE_STABLE: Duration = Duration::from_millis(200);
+/// While writes wait, the platform is looked at and told again only this often.
+const PLATFORM_EVERY: Duration = Duration::from_millis(500);
+/// Longest time that a stop waits for writes to be let go.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// A command with the place for its answer.
+pub(crate) struct Ask {
+    pub command: Command,
+    pub reply: oneshot::Sender<Result<Info, CommandError>>,
+}
+
+/// Why the engine ends by itself.
+struct Fatal(String);
+
+pub(crate) struct Engine<P> {
+    platform: Arc<P>,
+    document: BlueGreen,
+    http: Http,
+    state: State,
+    /// A state whose store failed: it may or may not be durable.
+    doubtful: Option<State>,
+    sight: Sight,
+    evidence: EvidenceSource,
+    judgement: Option<Judgement>,
+    journal: Journal,
+    /// What the platform was told last, and when.
+    told: Option<(World, Instant)>,
+    info: watch::Sender<Info>,
+    directory: watch::Sender<Directory>,
+}
+
+impl<P: Platform> Engine<P> {
+    /// Reads the state, or stores the first one.
+    pub async fn open(platform: Arc<P>, document: BlueGreen, http: Http) -> Result<Self, StartError> {
+        let state = match platform.load().await.map_err(StartError::Load)? {
+            Some(state) => state,
+            None => {
+                let first = State::first(&document.spec, now_ms());
+                platform.store(&first).await.map_err(StartError::Store)?;
+                first
+            }
+        };
+        let (sight, mut journal) = (Sight::new(), Journal::default());
+        journal.why = format!("starting at generation {}", state.generation);
+        let info = watch::Sender::new(snapshot(&document, &state, &sight, &journal, None, None));
+        let directory = watch::Sender::new(Directory { primary: state.primary, targets: ByColour::new(None, None) });
+        let evidence = EvidenceSource::new(http.clone());
+        let (doubtful, judgement, told) = (None, None, None);
+        Ok(Self {
+            platform,
+            document,
+            http,
+            state,
+            doubtful,
+            sight,
+            evidence,
+            judgement,
+            journal,
+            told,
+            info,
+            directory,
+        })
+    }
+
+    pub fn info(&self) -> watch::Receiver<Info> {
+        self.info.subscribe()
+    }
+
+    pub fn directory(&self) -> watch::Receiver<Directory> {
+        self.directory.subscribe()
+    }
+
+    /// Works until it is told to stop, nobody can tell it anything any more, or another coordinator took over.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: watch::Receiver<bool>) {
+        // What is durable may be made so before anything is seen: traffic does not wait for a look at silent nodes.
+        self.tell_platform(&World::of(&self.state), false).await;
+        if let Err(Fatal(why)) = self.work(&mut asks, &mut stop).await {
+            tracing::error!("the conductor stops: {why}");
+            self.journal.event(format!("the conductor stops: {why}"));
+            self.publish(Some(why));
+        }
+    }
+
+    async fn work(
+        &mut self,
+        asks: &mut mpsc::Receiver<Ask>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), Fatal> {
+        let mut stop_by = None;
+        let mut seen = false;
+        loop {
+            if *stop.borrow() || stop.has_changed().is_err() {
+                let stop_by = *stop_by.get_or_insert_with(|| Instant::now() + STOP_GRACE);
+                if !self.state.phase.holds_writes() || Instant::now() >= stop_by {
+                    return Ok(());
+                }
+            }
+            while let Ok(ask) = asks.try_recv() {
+                self.answer(ask).await?;
+            }
+            if !seen {
+                self.look().await;
+            }
+            let progressed = self.turn().await?;
+            self.publish(None);
+            // Answers to calls are fresher than any look; only while writes wait nothing else is needed.
+            seen = progressed && self.state.phase.holds_writes();
+            if progressed {
+                continue;
+            }
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.answer(ask).await?,
+                    None => return Ok(()),
+                },
+                _ = stop.changed() => (),
+                () = tokio::time::sleep(self.pause()) => (),
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match &self.state.phase {
+            phase if phase.holds_writes() => PAUSE_HOLDING,
+            Phase::HandingOver { .. } | Phase::RollingBack { .. } => PAUSE_HANDING_OVER,
+            Phase::Stable => PAUSE_STABLE,
+            _ => PAUSE_ROLLING_OUT,
+        }
+    }
+
+    async fn look(&mut self) {
+        match self.state.phase.holds_writes() {
+            true => self.sight.glance(&*self.platform, &self.http, &mut self.journal, PLATFORM_EVERY).await,
+            false => self.sight.look(&*self.platform, &self.http, &mut self.journal).await,
+        }
+    }
+
+    /// Decides, stores, applies. True when something changed, so that the next turn should come at once.
+    async fn turn(&mut self) -> Result<bool, Fatal> {
+        if !self.settle_doubt().await? {
+            return Ok(false);
+        }
+        let observation = self.observation().await;
+        let decision = decide(&self.document.spec, &self.state, &observation, now_ms());
+        self.judgement = Some(observation.judgement);
+        let changed = decision.state != self.state;
+        if changed && !self.advance(decision.state).await? {
+            return Ok(false);
+        }
+        self.journal.decided(&decision.why, changed);
+        self.evidence.set_replays(&self.document.spec, &self.state, &decision.world, &self.sight);
+        self.tell_platform(&decision.world, self.state.phase.holds_writes()).await;
+        let called = apply_roles(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
+        let proven = prove_way_back(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
+        let compared = self.compare_at_seal().await;
+        Ok(changed || called || proven || compared)
+    }
+
+    async fn observation(&mut self) -> Observation {
+        let directory = self.directory.borrow().clone();
+        let judgement = self.evidence.judge(&self.document.spec, &self.state, &self.sight, &directory).await;
+        Observation {
+            nodes: self.sight.nodes.clone(),
+            silent_ms: self.sight.silent_ms(),
+            digest_at: self.sight.digest_at.clone(),
+            reads_in_effect: self.sight.reads_in_effect,
+            way_back: self.sight.way_back.clone(),
+            judgement,
+        }
+    }
+
+    /// Makes `next` durable, and it is the state from then on. False when that failed and has to be tried again. The
+    /// digest at the seal is asked for meanwhile: reading it changes nothing.
+    async fn advance(&mut self, next: State) -> Result<bool, Fatal> {
+        let stored = match digest_wanted(&next) {
+            Some((to, lsn)) if self.sight.digest_at.get(to).is_none() => {
+                let (target, deadline) = (self.sight.targets.get(to).clone(), self.hold_ends());
+                let asked = ask_digest(target.as_ref(), &self.http, lsn, deadline);
+                let (stored, digest) = tokio::join!(self.platform.store(&next), asked);
+                self.note_digest(to, lsn, digest);
+                stored
+            }
+            Some(_) => self.platform.store(&next).await,
+            None => {
+                self.sight.digest_at = ByColour::new(None, None);
+                self.journal.forget(Trouble::Digest);
+                self.platform.store(&next).await
+            }
+        };
+        match stored {
+            Ok(()) => {
+                self.journal.forget(Trouble::Store);
+                self.state = next;
+                Ok(true)
+            }
+            Err(error @ PlatformError::Conflict { .. }) => Err(Fatal(error.to_string())),
+            Err(error) => {
+                self.journal.note::<(), _>(Trouble::Store, Err(error));
+                self.doubtful = Some(next);
+                Ok(false)
+            }
+        }
+    }
+
+    /// After a failed store: what is durable decides whether it took effect. False while that cannot be read.
+    async fn settle_doubt(&mut self) -> Result<bool, Fatal> {
+        let Some(doubtful) = &self.doubtful else { return Ok(true) };
+        let loaded = self.platform.load().await;
+        let Some(loaded) = self.journal.note(Trouble::Load, loaded) else { return Ok(false) };
+        match loaded {
+            Some(stored) if stored == *doubtful => self.state = stored,
+            Some(stored) if stored == self.state => (),
+            other => {
+                let stored = other.map_or(0, |state| state.generation);
+                let conflict = PlatformError::Conflict { stored, offered: doubtful.generation };
+                return Err(Fatal(conflict.to_string()));
+            }
+        }
+        self.doubtful = None;
+        Ok(true)
+    }
+
+    /// Tells the platform what shall be so. `sparing`: only what is new, and everything now and then.
+    async fn tell_platform(&mut self, world: &World, sparing: bool) {
+        if sparing
+            && let Some((told, at)) = &self.told
+            && same_for_platform(told, world)
+            && at.elapsed() < PLATFORM_EVERY
+        {
+            return;
+        }
+        let applied = self.platform.apply(world).await;
+        if self.journal.note(Trouble::Apply, applied).is_some() {
+            self.told = Some((world.clone(), Instant::now()));
+        }
+    }
+
+    /// Asks the new primary for its digest at the seal, if that is what the handover waits for.
+    async fn compare_at_seal(&mut self) -> bool {
+        let Some((to, lsn)) = digest_wanted(&self.state) else { return false };
+        if self.sight.digest_at.get(to).as_ref().is_some_and(|(at, _)| *at == lsn) {
+            return false;
+        }
+        let target = self.sight.targets.get(to).clone();
+        let digest = ask_digest(target.as_ref(), &self.http, lsn, self.hold_ends()).await;
+        self.note_digest(to, lsn, digest)
+    }
+
+    fn note_digest(&mut self, to: Colour, lsn: Lsn, digest: Result<String, String>) -> bool {
+        let digest = self.journal.note(Trouble::Digest, digest.map_err(|why| format!("{to}: {why}")));
+        if let Some(digest) = digest {
+            self.sight.saw_digest(to, lsn, digest);
+            return true;
+        }
+        false
+    }
+
+    /// When the writes have waited as long as they may.
+    fn hold_ends(&self) -> Instant {
+        let hold_ms_max = self.document.spec.handover.hold_ms_max;
+        let held_ms = match &self.state.phase {
+            Phase::HandingOver { since_ms, .. } => now_ms().saturating_sub(*since_ms),
+            _ => 0,
+        };
+        Instant::now() + Duration::from_millis(hold_ms_max.saturating_sub(held_ms))
+    }
+
+    async fn answer(&mut self, ask: Ask) -> Result<(), Fatal> {
+        let Ask { command: wish, reply } = ask;
+        let answer = match self.settle_doubt().await? {
+            true => self.obey(&wish).await?,
+            false => Err(CommandError::NotStored(self.journal.last_error().unwrap_or_default())),
+        };
+        // Who asked may have gone away meanwhile.
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    async fn obey(&mut self, wish: &Command) -> Result<Result<Info, CommandError>, Fatal> {
+        let next = match command(&self.document.spec, &self.state, wish, now_ms()) {
+            Ok(next) => next,
+            Err(refused) => return Ok(Err(refused.into())),
+        };
+        if !self.advance(next).await? {
+            return Ok(Err(CommandError::NotStored(self.journal.last_error().unwrap_or_default())));
+        }
+        let why = format!("a person asked: {}", in_words(wish));
+        self.journal.decided(&why, true);
+        self.publish(None);
+        Ok(Ok(self.info.borrow().clone()))
+    }
+
+    fn publish(&mut self, stopped: Option<String>) {
+        let directory = Directory { primary: self.state.primary, targets: self.sight.targets.clone() };
+        self.directory.send_if_modified(|current| {
+            let changed = *current != directory;
+            *current = directory;
+            changed
+        });
+        let judgement = self.judgement.as_ref();
+        self.info.send_replace(snapshot(&self.document, &self.state, &self.sight, &self.journal, judgement, stopped));
+    }
+}
+
+/// The handover waits for this environment's digest at this LSN.
+fn digest_wanted(state: &State) -> Option<(Colour, Lsn)> {
+    match &state.phase {
+        Phase::HandingOver { to, stage: Stage::CatchingUp { lsn, .. }, .. } => Some((*to, *lsn)),
+        _ => None,
+    }
+}
+
+/// Roles are not the platform's business.
+fn same_for_platform(one: &World, other: &World) -> bool {
+    let versions = |world: &World| ByColour::from_fn(|colour| world.environments.get(colour).version.clone());
+    one.reads == other.reads && one.writes == other.writes && versions(one) == versions(other)
+}
+
+fn in_words(wish: &Command) -> String {
+    match wish {
+        Command::Deploy { version } => format!("deploy {version}"),
+        Command::Promote { full: false } => "promote".into(),
+        Command::Promote { full: true } => "promote --full".into(),
+        Command::Pause => "pause".into(),
+        Command::Resume => "resume".into(),
+        Command::Rollback { reason } => format!("rollback ({reason})"),
+        Command::Canary { share_percent } => format!("canary of {share_percent} %"),
+        Command::Switch { to } => format!("switch {to}"),
+    }
+}
+
+fn snapshot(
+    document: &BlueGreen,
+    state: &State,
+    sight: &Sight,
+    journal: &Journal,
+    judgement: Option<&Judgement>,
+    stopped: Option<String>,
+) -> Info {
+    let world = World::of(state);
+    let judged = world.replay_reads || matches!(state.phase, Phase::HandingOver { .. });
+    let verdicts = match judgement {
+        Some(Judgement { errors, results, data, .. }) if judged => vec![errors.clone(), results.clone(), data.clone()],
+        _ => Vec::new(),
+    };
+    Info {
+        name: document.metadata.name.clone(),
+        phase: state.phase.clone(),
+        why: journal.why.clone(),
+        generation: state.generation,
+        epoch: state.epoch,
+        primary: state.primary,
+        primary_epoch: state.primary_epoch,
+        active: state.active,
+        versions: state.versions.clone(),
+        share_percent: world.reads,
+        share_in_effect: sight.reads_in_effect,
+        nodes: ByColour::from_fn(|colour| node_info(sight, colour)),
+        traffic: sight.traffic,
+        verdicts,
+        run: state.run.clone(),
+        history: state.history.clone(),
+        handovers: journal.handovers.iter().cloned().collect(),
+        events: journal.events.iter().cloned().collect(),
+        last_error: journal.last_error(),
+        stopped,
+    }
+}
+
+fn node_info(sight: &Sight, colour: Colour) -> NodeInfo {
+    let target = sight.targets.get(colour).as_ref();
+    let (status, why) = match sight.nodes.get(colour) {
+        NodeObservation::Up { .. } => (NodeStatus::Up, None),
+        NodeObservation::Silent { why } => (NodeStatus::Silent, Some(why.clone())),
+        NodeObservation::Stopped => (NodeStatus::Stopped, None),
+    };
+    let node = sight.node(colour);
+    let follows = node.filter(|node| matches!(node.role, Role::Follower { .. }));
+    let feed = follows.and_then(|node| Some((node, node.feed.as_ref()?)));
+    NodeInfo {
+        status,
+        why,
+        version_running: target.map(|target| target.version.clone()),
+        http: target.map(|target| target.peer.http.clone()),
+        admin: target.map(|target| target.peer.admin.clone()),
+        role: node.map(|node| node.role.clone()),
+        epoch_seen: node.map_or(0, |node| node.epoch_seen),
+        lsn: node.map_or(0, |node| node.lsn),
+        lag_records: feed.map(|(node, feed)| feed.primary_lsn.saturating_sub(node.lsn)),
+        lag_ms: feed.map(|(_, feed)| feed.lag_ms),
+        ready: node.is_some_and(|node| node.ready),
+        failed: node.and_then(|node| node.failed.clone()),
+        held_writes: node.map_or(0, |node| node.held_writes),
+        databases: node.map_or(0, |node| node.databases),
+        vectors: node.map_or(0, |node| node.vectors),
+        unindexed: node.map_or(0, |node| node.unindexed),
+        resident_bytes: node.map_or(0, |node| node.resident_bytes),
+    }
+}

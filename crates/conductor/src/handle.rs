@@ -1,0 +1,116 @@
+//! The handle others hold: commands in, snapshots out.
+
+use crate::engine::{Ask, Engine};
+use crate::info::Info;
+use crate::verify::{Directory, VerifyError, verify};
+use crate::{Platform, PlatformError};
+use client::Http;
+use parking_lot::Mutex;
+use rollout::{Command, Refused};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use wire::control::Verified;
+use wire::document::BlueGreen;
+
+/// Commands that may wait for the engine.
+const ASKS_MAX: usize = 16;
+
+/// A running conductor. It ends with [`Conductor::stop`], or when the handle is dropped; the nodes run on.
+pub struct Conductor {
+    asks: mpsc::Sender<Ask>,
+    info: watch::Receiver<Info>,
+    directory: watch::Receiver<Directory>,
+    http: Http,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why a conductor did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("could not read where the rollout stands: {0}")]
+    Load(PlatformError),
+    #[error("could not store the first state: {0}")]
+    Store(PlatformError),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the command was not stored, try again: {0}")]
+    NotStored(String),
+    #[error("the conductor has stopped: {0}")]
+    Stopped(String),
+}
+
+impl Conductor {
+    /// Reads the state, or stores the first one, and begins to work. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when the state can be neither read nor stored.
+    pub async fn start<P: Platform>(platform: Arc<P>, document: BlueGreen) -> Result<Conductor, StartError> {
+        let http = Http::new();
+        let engine = Engine::open(platform, document, http.clone()).await?;
+        let (info, directory) = (engine.info(), engine.directory());
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(engine.run(asked, stopping));
+        Ok(Conductor { asks, info, directory, http, stop, task: Mutex::new(Some(task)) })
+    }
+
+    /// Carries `command` out as far as storing it; the answer shows the new phase.
+    ///
+    /// # Errors
+    /// [`CommandError`] says why not; nothing has changed then.
+    pub async fn command(&self, command: Command) -> Result<Info, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || CommandError::Stopped(self.info.borrow().stopped.clone().unwrap_or_else(|| "it ended".into()));
+        self.asks.send(Ask { command, reply }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The latest snapshot.
+    pub fn info(&self) -> Info {
+        self.info.borrow().clone()
+    }
+
+    /// Tells of every new snapshot.
+    pub fn subscribe(&self) -> watch::Receiver<Info> {
+        self.info.clone()
+    }
+
+    /// Compares both copies at one LSN; `deep`: each also recomputes its digest from storage. When the other environment
+    /// does not follow there is nothing to compare, and `why` says so.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when a node that should answer does not.
+    pub async fn verify(&self, deep: bool) -> Result<Verified, VerifyError> {
+        let directory = self.directory.borrow().clone();
+        verify(&self.http, &directory, deep).await
+    }
+
+    /// Ends the work and waits for its end, which comes at once, or when writes no longer wait for a handover.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+            && error.is_panic()
+        {
+            tracing::error!("the conductor ended by a panic: {error}");
+        }
+    }
+
+    /// Ends it as a crash would: in the middle of whatever it does.
+    #[cfg(test)]
+    pub(crate) async fn crash(&self) {
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            task.abort();
+            assert!(task.await.is_err_and(|error| error.is_cancelled()));
+        }
+    }
+}

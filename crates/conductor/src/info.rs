@@ -1,0 +1,110 @@
+//! What the conductor tells about itself: one snapshot, made after every turn.
+
+use crate::TrafficCounts;
+use evidence::Verdict;
+use rollout::{Phase, Record, Run};
+use serde::{Deserialize, Serialize};
+use wire::admin::{Epoch, Lsn, Role};
+use wire::{ByColour, Colour};
+
+/// Everything `jadeshift info` shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// Name of the deployment.
+    pub name: String,
+    pub phase: Phase,
+    /// Why the phase is what it is, in one sentence.
+    pub why: String,
+    pub generation: u64,
+    /// Highest epoch given out.
+    pub epoch: Epoch,
+    /// Who may admit writes, and in which epoch.
+    pub primary: Colour,
+    pub primary_epoch: Epoch,
+    /// Who serves production.
+    pub active: Colour,
+    /// Version each environment shall run.
+    pub versions: ByColour<Option<String>>,
+    /// Wanted share of reads, percent.
+    pub share_percent: ByColour<u8>,
+    /// Share of reads that the router confirms; `None`: not known.
+    pub share_in_effect: Option<ByColour<u8>>,
+    pub nodes: ByColour<NodeInfo>,
+    /// Live reads since the router started; `None`: it does not count.
+    pub traffic: Option<ByColour<TrafficCounts>>,
+    /// What the evidence says about the current phase; empty when nothing is judged.
+    pub verdicts: Vec<Verdict>,
+    /// The rollout under way.
+    pub run: Option<Run>,
+    /// Finished rollouts, oldest first.
+    pub history: Vec<Record>,
+    /// The last handovers that this process made, oldest first.
+    pub handovers: Vec<HandoverTiming>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// What went wrong and is being tried again; `None` when nothing is.
+    pub last_error: Option<String>,
+    /// The conductor has stopped for good, and why.
+    pub stopped: Option<String>,
+}
+
+/// One environment's node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub status: NodeStatus,
+    /// Why it does not answer.
+    pub why: Option<String>,
+    /// Version that the platform started.
+    pub version_running: Option<String>,
+    /// `host:port` of its REST interface.
+    pub http: Option<String>,
+    /// `host:port` of its admin and feed protocol.
+    pub admin: Option<String>,
+    pub role: Option<Role>,
+    pub epoch_seen: Epoch,
+    pub lsn: Lsn,
+    /// Records and time behind its primary; `None` unless it follows.
+    pub lag_records: Option<u64>,
+    pub lag_ms: Option<u64>,
+    pub ready: bool,
+    /// Its disk failed.
+    pub failed: Option<String>,
+    /// Writes that wait at a seal.
+    pub held_writes: u64,
+    pub databases: u64,
+    pub vectors: u64,
+    /// Vectors that are found by scan until they are in the index.
+    pub unindexed: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+}
+
+/// Whether a node answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStatus {
+    Up,
+    Silent,
+    Stopped,
+}
+
+/// How long one handover took, as the conductor saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HandoverTiming {
+    /// When the seal was sent, ms since 1970.
+    pub at_ms: u64,
+    pub to: Colour,
+    pub epoch: Epoch,
+    /// From sending the seal to the answer of the promotion.
+    pub seal_to_promote_ms: f64,
+    /// From sending the seal until the old primary follows and forwards what it held; `None`: it did not (yet).
+    pub seal_to_follow_ms: Option<f64>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// ms since 1970.
+    pub at_ms: u64,
+    pub text: String,
+}

@@ -1,0 +1,127 @@
+//! `jadeshift info`.
+
+use super::table::{Table, grouped, megabytes};
+use super::{phase_name, since_ms, span, time_of_day};
+use conductor::{Info, NodeInfo, NodeStatus};
+use rollout::Outcome;
+use wire::Colour;
+use wire::admin::Role;
+
+/// Finished rollouts shown.
+const HISTORY_SHOWN: usize = 5;
+
+/// Where a deployment stands, and what it is waiting for.
+pub fn info(info: &Info, now_ms: u64) -> String {
+    let mut parts = vec![head(info, now_ms), environments(info)];
+    parts.extend(rollout_under_way(info));
+    parts.extend(trouble(info));
+    parts.extend(history(info));
+    parts.join("\n")
+}
+
+fn head(info: &Info, now_ms: u64) -> String {
+    let phase = phase_name(&info.phase);
+    let since = since_ms(&info.phase).map(|since_ms| format!(" for {}", span(now_ms.saturating_sub(since_ms))));
+    format!("{}: {phase}{}\n{}\n", info.name, since.unwrap_or_default(), info.why)
+}
+
+fn environments(info: &Info) -> String {
+    let names = ["", "version", "role", "reads", "answered", "errors", "lsn", "behind", "vectors", "memory"];
+    let mut table = Table::with_header(&names).align_right(&[3, 4, 5, 6, 7, 8, 9]);
+    for colour in Colour::BOTH {
+        let node = info.nodes.get(colour);
+        let up = node.status == NodeStatus::Up;
+        let shown = |text: String| if up { text } else { "-".into() };
+        let traffic = info.traffic.as_ref().map(|traffic| *traffic.get(colour));
+        let counted = |count: Option<u64>| count.map_or("-".into(), grouped);
+        let behind = match (node.lag_records, node.lag_ms) {
+            (Some(records), Some(ms)) if records > 0 => format!("{} ({})", grouped(records), span(ms)),
+            (Some(records), _) => grouped(records),
+            (None, _) => "-".into(),
+        };
+        table.row([
+            format!("{colour}{}", if info.active == colour { " (active)" } else { "" }),
+            node.version_running.clone().unwrap_or_else(|| "-".into()),
+            role(node),
+            format!("{} %", info.share_in_effect.as_ref().unwrap_or(&info.share_percent).get(colour)),
+            counted(traffic.map(|counts| counts.reads)),
+            counted(traffic.map(|counts| counts.read_errors)),
+            shown(grouped(node.lsn)),
+            behind,
+            shown(grouped(node.vectors)),
+            shown(format!("{} MB", megabytes(node.resident_bytes))),
+        ]);
+    }
+    table.render()
+}
+
+fn role(node: &NodeInfo) -> String {
+    match (node.status, &node.role) {
+        (NodeStatus::Stopped, _) => "stopped".into(),
+        (NodeStatus::Silent, _) => "silent".into(),
+        (NodeStatus::Up, Some(Role::Primary { epoch })) => format!("primary, epoch {epoch}"),
+        (NodeStatus::Up, Some(Role::Follower { epoch, .. })) => format!("follower, epoch {epoch}"),
+        (NodeStatus::Up, Some(Role::Sealed { epoch, .. })) => format!("sealed, epoch {epoch}"),
+        (NodeStatus::Up, Some(Role::Waiting) | None) => "waiting".into(),
+    }
+}
+
+fn rollout_under_way(info: &Info) -> Option<String> {
+    let run = info.run.as_ref()?;
+    let committed = if run.committed_ms.is_some() { ", handed over" } else { "" };
+    let mut table = Table::default();
+    table.row([
+        format!("rollout {}", run.id),
+        format!("{} to {} on {}{committed}", run.from_version, run.to_version, run.candidate),
+    ]);
+    for verdict in &info.verdicts {
+        let outcome = match verdict.outcome {
+            evidence::Outcome::Pass => "pass",
+            evidence::Outcome::Fail => "fail",
+            evidence::Outcome::Inconclusive => "inconclusive",
+        };
+        table.row([format!("  {}", verdict.signal), format!("{outcome}: {}", verdict.why)]);
+    }
+    Some(table.render())
+}
+
+fn trouble(info: &Info) -> Option<String> {
+    let mut lines = String::new();
+    for colour in Colour::BOTH {
+        let node = info.nodes.get(colour);
+        // A node that shall not run needs no explanation.
+        let explained = node.why.as_ref().filter(|_| node.status == NodeStatus::Silent);
+        for why in explained.into_iter().chain(&node.failed) {
+            lines.push_str(&format!("{colour}: {why}\n"));
+        }
+    }
+    if let Some(error) = &info.last_error {
+        lines.push_str(&format!("being tried again: {error}\n"));
+    }
+    if let Some(why) = &info.stopped {
+        lines.push_str(&format!("the engine has stopped: {why}\n"));
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+fn history(info: &Info) -> Option<String> {
+    if info.history.is_empty() {
+        return None;
+    }
+    let mut table = Table::with_header(&["ended (UTC)", "version", "on", "outcome", "took", "reason"]);
+    for record in info.history.iter().rev().take(HISTORY_SHOWN) {
+        let outcome = match record.outcome {
+            Outcome::Promoted => "promoted",
+            Outcome::RolledBack => "rolled back",
+        };
+        table.row([
+            time_of_day(record.ended_ms),
+            record.run.to_version.clone(),
+            record.run.candidate.to_string(),
+            outcome.into(),
+            span(record.ended_ms.saturating_sub(record.run.started_ms)),
+            record.reason.clone(),
+        ]);
+    }
+    Some(table.render())
+}

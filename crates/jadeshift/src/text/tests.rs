@@ -1,0 +1,277 @@
+use super::health::{Endpoint, EnvironmentHealth, Health};
+use super::*;
+use conductor::{Info, NodeInfo, NodeStatus, TrafficCounts};
+use evidence::Verdict;
+use rollout::{Outcome, Phase, Record, Run, Stage};
+use wire::admin::{Peer, Rehash, Role};
+use wire::control::{Verified, VerifiedEnvironment};
+use wire::{ByColour, Colour};
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn node(role: Role, version: &str) -> NodeInfo {
+    NodeInfo {
+        status: NodeStatus::Up,
+        why: None,
+        version_running: Some(version.into()),
+        http: Some("127.0.0.1:40001".into()),
+        admin: Some("127.0.0.1:40002".into()),
+        role: Some(role),
+        epoch_seen: 3,
+        lsn: 12_345,
+        lag_records: None,
+        lag_ms: None,
+        ready: true,
+        failed: None,
+        held_writes: 0,
+        databases: 1,
+        vectors: 10_000,
+        unindexed: 0,
+        resident_bytes: 81_260_000,
+    }
+}
+
+fn run(id: u64, to: &str, candidate: Colour) -> Run {
+    Run {
+        id,
+        from_version: "1.0.0".into(),
+        to_version: to.into(),
+        candidate,
+        started_ms: NOW_MS - 90_000,
+        full: false,
+        committed_ms: None,
+    }
+}
+
+fn shifting() -> Info {
+    let peer = Peer { admin: "127.0.0.1:40002".into(), http: "127.0.0.1:40001".into() };
+    let follower = NodeInfo {
+        lsn: 12_300,
+        lag_records: Some(45),
+        lag_ms: Some(12),
+        ..node(Role::Follower { epoch: 3, primary: peer }, "1.2.0")
+    };
+    Info {
+        name: "shop".into(),
+        phase: Phase::Shifting { step: 1, share_percent: 50, since_ms: NOW_MS - 12_400, promoted: false },
+        why: "green answered 63 of the 100 reads that step 2 (50 %) needs; 12 s of 30 s passed".into(),
+        generation: 40,
+        epoch: 3,
+        primary: Colour::Blue,
+        primary_epoch: 3,
+        active: Colour::Blue,
+        versions: ByColour::new(Some("1.0.0".into()), Some("1.2.0".into())),
+        share_percent: ByColour::new(50, 50),
+        share_in_effect: Some(ByColour::new(50, 50)),
+        nodes: ByColour::new(node(Role::Primary { epoch: 3 }, "1.0.0"), follower),
+        traffic: Some(ByColour::new(
+            TrafficCounts { reads: 31_204, read_errors: 0 },
+            TrafficCounts { reads: 963, read_errors: 2 },
+        )),
+        verdicts: vec![
+            Verdict::pass("errors", "2 of 963 reads failed"),
+            Verdict::inconclusive("results", "20 of 50 replays"),
+        ],
+        run: Some(run(4, "1.2.0", Colour::Green)),
+        history: vec![Record {
+            run: run(3, "1.1.0", Colour::Green),
+            outcome: Outcome::RolledBack,
+            reason: "9 of 400 replayed searches were bad".into(),
+            ended_ms: NOW_MS - 60_000,
+        }],
+        handovers: Vec::new(),
+        events: Vec::new(),
+        last_error: None,
+        stopped: None,
+    }
+}
+
+#[track_caller]
+fn check(actual: String, expected: &str) {
+    assert_eq!(actual.trim_end(), expected.trim(), "\n--- actual ---\n{actual}\n---");
+}
+
+#[test]
+fn info_of_a_rollout_under_way() {
+    check(
+        info(&shifting(), NOW_MS),
+        "
+shop: shifting 50 % for 12 s
+green answered 63 of the 100 reads that step 2 (50 %) needs; 12 s of 30 s passed
+
+               version  role               reads  answered  errors     lsn      behind  vectors   memory
+blue (active)  1.0.0    primary, epoch 3    50 %    31,204       0  12,345           -   10,000  81.3 MB
+green          1.2.0    follower, epoch 3   50 %       963       2  12,300  45 (12 ms)   10,000  81.3 MB
+
+rollout 4  1.0.0 to 1.2.0 on green
+  errors   pass: 2 of 963 reads failed
+  results  inconclusive: 20 of 50 replays
+
+ended (UTC)  version  on     outcome      took  reason
+22:12:20     1.1.0    green  rolled back  30 s  9 of 400 replayed searches were bad
+",
+    );
+}
+
+#[test]
+fn info_of_a_stable_deployment_with_one_environment() {
+    let stopped = NodeInfo {
+        status: NodeStatus::Stopped,
+        why: Some("it shall not run".into()),
+        version_running: None,
+        role: None,
+        ..node(Role::Waiting, "")
+    };
+    let stable = Info {
+        phase: Phase::Stable,
+        why: "blue serves version 1.0.0; green does not run".into(),
+        share_percent: ByColour::new(100, 0),
+        share_in_effect: None,
+        nodes: ByColour::new(node(Role::Primary { epoch: 1 }, "1.0.0"), stopped),
+        traffic: None,
+        verdicts: Vec::new(),
+        run: None,
+        history: Vec::new(),
+        ..shifting()
+    };
+    check(
+        info(&stable, NOW_MS),
+        "
+shop: stable
+blue serves version 1.0.0; green does not run
+
+               version  role              reads  answered  errors     lsn  behind  vectors   memory
+blue (active)  1.0.0    primary, epoch 1  100 %         -       -  12,345       -   10,000  81.3 MB
+green          -        stopped             0 %         -       -       -       -        -        -
+",
+    );
+}
+
+#[test]
+fn info_says_what_is_wrong() {
+    let mut troubled = shifting();
+    troubled.phase = Phase::Paused {
+        since_ms: NOW_MS - 5_000,
+        before: Box::new(troubled.phase.clone()),
+        why: "a person said pause".into(),
+    };
+    troubled.nodes.green.status = NodeStatus::Silent;
+    troubled.nodes.green.why = Some("connection refused".into());
+    troubled.nodes.blue.failed = Some("no space left on device".into());
+    troubled.last_error = Some("could not store the state: no space left on device".into());
+    let text = info(&troubled, NOW_MS);
+    assert!(text.starts_with("shop: paused (shifting 50 %) for 5.0 s\n"), "{text}");
+    for line in [
+        "green: connection refused",
+        "blue: no space left on device",
+        "being tried again: could not store the state: no space left on device",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn a_handover_is_named_with_its_stage() {
+    let phase = Phase::HandingOver {
+        to: Colour::Green,
+        epoch: 2,
+        stage: Stage::TurningAround { lsn: 9 },
+        since_ms: 0,
+        reason: String::new(),
+        share_percent: 100,
+    };
+    assert_eq!(phase_name(&phase), "handing over to green, turning around");
+}
+
+#[test]
+fn digests_side_by_side() {
+    let environment = |digest: &str| VerifiedEnvironment { digest: digest.repeat(8), records: 10_000, deep: None };
+    let mut result = Verified {
+        equal: true,
+        lsn: 12_346,
+        environments: ByColour::new(Some(environment("01234567")), Some(environment("01234567"))),
+        primary: Colour::Blue,
+        why: "both copies have the same digest".into(),
+    };
+    check(
+        verified(&result),
+        "
+equal at lsn 12,346: both copies have the same digest
+
+       records  digest
+blue    10,000  0123456701234567
+green   10,000  0123456701234567
+",
+    );
+    result.equal = false;
+    result.why = "green has other bytes on disk".into();
+    result.environments.green = None;
+    if let Some(blue) = &mut result.environments.blue {
+        blue.deep =
+            Some(Rehash { lsn: 12_347, from_memory: "aa".into(), from_storage: "bb".into(), records: 10_000 });
+    }
+    check(
+        verified(&result),
+        "
+NOT equal at lsn 12,346: green has other bytes on disk
+
+       records  digest            in memory  in storage  at lsn
+blue    10,000  0123456701234567  aa         bb          12,347
+green        -  -
+",
+    );
+}
+
+#[test]
+fn health_of_everything() {
+    let endpoint = |address: Option<&str>, ok, answer: &str, latency_ms| Endpoint {
+        address: address.map(Into::into),
+        ok,
+        answer: answer.into(),
+        latency_ms,
+    };
+    let found = Health {
+        healthy: true,
+        active: Colour::Green,
+        environments: ByColour::new(
+            EnvironmentHealth {
+                wanted: false,
+                version: None,
+                rest: endpoint(None, false, "-", None),
+                role: "stopped".into(),
+                ready: false,
+                why: None,
+            },
+            EnvironmentHealth {
+                wanted: true,
+                version: Some("1.1.0".into()),
+                rest: endpoint(Some("127.0.0.1:40001"), true, "200", Some(0.84)),
+                role: "primary, epoch 2".into(),
+                ready: true,
+                why: None,
+            },
+        ),
+        gateway: endpoint(Some("127.0.0.1:8080"), true, "200", Some(1.2)),
+    };
+    check(
+        health::health(&found),
+        "
+healthy: green is active
+
+                version  role              ready  /health        address
+blue            -        stopped           no     -              -
+green (active)  1.1.0    primary, epoch 2  yes    200 in 0.8 ms  127.0.0.1:40001
+gateway         -        -                 -      200 in 1.2 ms  127.0.0.1:8080
+",
+    );
+}
+
+#[test]
+fn times_are_short() {
+    assert_eq!(
+        [0, 999, 1_050, 9_999, 10_000, 119_999, 120_000, 7_200_000].map(span),
+        ["0 ms", "999 ms", "1.0 s", "9.9 s", "10 s", "119 s", "2 min", "2 h"]
+    );
+    assert_eq!(time_of_day(NOW_MS), "22:13:20");
+    assert_eq!(shape("63 of 100"), shape("7 of 100"));
+}

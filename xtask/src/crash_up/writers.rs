@@ -1,0 +1,179 @@
+//! Writers that never stop, and remember what was acknowledged.
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use client::{Http, JsonResponse};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+const WRITERS: usize = 4;
+const DIMENSION: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two writes of one writer.
+const PAUSE: Duration = Duration::from_millis(4);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const PAGE: usize = 1_000;
+
+#[derive(Clone)]
+struct Api {
+    http: Http,
+    gateway: String,
+    token: String,
+}
+
+pub struct Writers {
+    api: Api,
+    database: String,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<Written>>,
+}
+
+/// What was written: ids with their first component.
+#[derive(Default)]
+pub struct Written {
+    acknowledged: BTreeMap<String, f32>,
+    /// Without an answer: may be there or not.
+    unknown: BTreeMap<String, f32>,
+    api: Option<(Api, String)>,
+}
+
+pub struct Found {
+    pub lost: usize,
+    pub duplicated: usize,
+}
+
+impl Writers {
+    /// Registers, logs in, makes a database and begins to write.
+    pub async fn start(gateway: &str) -> Result<Writers> {
+        let mut api = Api { http: Http::new(), gateway: gateway.into(), token: String::new() };
+        let account = json!({"username": "writer", "password": "writer-secret"});
+        let registered = api.call("POST", "/v1/auth/register", &account).await?;
+        ensure!(registered.status == 201, "register: {}", text(&registered));
+        let login = api.json("POST", "/v1/auth/login", &account, 200).await?;
+        api.token = login["token"].as_str().context("login gives no token")?.to_string();
+        let wanted = json!({"name": "crash", "vectorDimension": DIMENSION});
+        let made = api.json("POST", "/v1/databases", &wanted, 201).await?;
+        let database = made["databaseId"].as_str().context("no databaseId")?.to_string();
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let tasks = (0..WRITERS)
+            .map(|writer| {
+                let (api, database) = (api.clone(), database.clone());
+                tokio::spawn(write(writer, api, database, stop.clone(), acknowledged.clone()))
+            })
+            .collect();
+        Ok(Writers { api, database, stop, acknowledged, tasks })
+    }
+
+    pub async fn until_acknowledged(&self, number: usize, limit: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.acknowledged.load(Ordering::Relaxed) < number {
+            ensure!(began.elapsed() < limit, "only {} writes acknowledged", self.acknowledged.load(Ordering::Relaxed));
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    pub async fn stop(self) -> Result<Written> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Written { api: Some((self.api, self.database)), ..Written::default() };
+        for task in self.tasks {
+            let written = task.await.context("a writer panicked")?;
+            all.acknowledged.extend(written.acknowledged);
+            all.unknown.extend(written.unknown);
+        }
+        Ok(all)
+    }
+}
+
+async fn write(writer: usize, api: Api, database: String, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Written {
+    let mut written = Written::default();
+    let path = format!("/v1/databases/{database}/vectors");
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let id = format!("w{writer}-{number}");
+        let first = number as f32 + writer as f32 / 10.0;
+        let mut values = vec![first];
+        values.resize(DIMENSION, 1.0);
+        let body = json!({"id": id, "values": values});
+        match api.call("POST", &path, &body).await {
+            Ok(answer) if answer.status == 201 => {
+                written.acknowledged.insert(id, first);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            // While the gateway is gone nothing answers; a write that was under way may have been done.
+            _ => {
+                written.unknown.insert(id, first);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    written
+}
+
+impl Written {
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// Compares with everything the database lists.
+    pub async fn check(&self, gateway: &str) -> Result<Found> {
+        let (api, database) = self.api.as_ref().context("nothing was written")?;
+        ensure!(api.gateway == gateway, "another gateway");
+        let mut seen = BTreeSet::new();
+        let mut duplicated = 0;
+        let mut matching = 0;
+        for page in 0.. {
+            let path = format!("/v1/databases/{database}/vectors?limit={PAGE}&offset={}", page * PAGE);
+            let listed = api.json("GET", &path, &Value::Null, 200).await?;
+            let vectors = listed["vectors"].as_array().context("no vectors in the list")?;
+            for vector in vectors {
+                let id = vector["id"].as_str().context("a vector without id")?.to_string();
+                let value = vector["values"][0].as_f64().context("a vector without values")? as f32;
+                match (self.acknowledged.get(&id), self.unknown.get(&id)) {
+                    (Some(expected), _) if *expected == value => matching += 1,
+                    (None, Some(expected)) if *expected == value => {}
+                    _ => bail!("`{id}` with {value} was never written"),
+                }
+                if !seen.insert(id) {
+                    duplicated += 1;
+                }
+            }
+            if vectors.len() < PAGE {
+                break;
+            }
+        }
+        Ok(Found { lost: self.acknowledged.len().saturating_sub(matching - duplicated), duplicated })
+    }
+}
+
+impl Api {
+    async fn call(&self, method: &str, path: &str, body: &Value) -> Result<JsonResponse> {
+        let bytes = if body.is_null() { Bytes::new() } else { serde_json::to_vec(body)?.into() };
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.gateway))
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Full::new(bytes))?;
+        Ok(self.http.whole(request, TIMEOUT, ANSWER_BYTES_MAX).await?)
+    }
+
+    async fn json(&self, method: &str, path: &str, body: &Value, status: u16) -> Result<Value> {
+        let answer = self.call(method, path, body).await?;
+        ensure!(answer.status == status, "{method} {path}: status {}: {}", answer.status, text(&answer));
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+}
+
+fn text(answer: &JsonResponse) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
