@@ -6,17 +6,17 @@
 use crate::apply::{apply_roles, ask_digest, prove_way_back};
 use crate::evidence_source::EvidenceSource;
 use crate::handle::{CommandError, StartError};
-use crate::info::{Info, NodeInfo, NodeStatus};
+use crate::info::Info;
 use crate::journal::{Journal, Trouble, now_ms};
 use crate::observe::Sight;
 use crate::verify::Directory;
 use crate::{Platform, PlatformError};
 use client::Http;
-use rollout::{Command, Judgement, NodeObservation, Observation, Phase, Stage, State, World, command, decide};
+use rollout::{Command, Judgement, Observation, Phase, Stage, State, World, command, decide};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::admin::{Lsn, Role};
+use wire::admin::Lsn;
 use wire::document::BlueGreen;
 use wire::{ByColour, Colour};
 
@@ -69,7 +69,7 @@ impl<P: Platform> Engine<P> {
         };
         let (sight, mut journal) = (Sight::new(), Journal::default());
         journal.why = format!("starting at generation {}", state.generation);
-        let info = watch::Sender::new(snapshot(&document, &state, &sight, &journal, None, None));
+        let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None));
         let directory = watch::Sender::new(Directory { primary: state.primary, targets: ByColour::new(None, None) });
         let evidence = EvidenceSource::new(http.clone());
         let (doubtful, judgement, told) = (None, None, None);
@@ -108,11 +108,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    async fn work(
-        &mut self,
-        asks: &mut mpsc::Receiver<Ask>,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Fatal> {
+    async fn work(&mut self, asks: &mut mpsc::Receiver<Ask>, stop: &mut watch::Receiver<bool>) -> Result<(), Fatal> {
         let mut stop_by = None;
         let mut seen = false;
         loop {
@@ -294,22 +290,26 @@ impl<P: Platform> Engine<P> {
 
     async fn answer(&mut self, ask: Ask) -> Result<(), Fatal> {
         let Ask { command: wish, reply } = ask;
-        let answer = match self.settle_doubt().await? {
-            true => self.obey(&wish).await?,
-            false => Err(CommandError::NotStored(self.journal.last_error().unwrap_or_default())),
+        let (answer, end) = match self.try_to_obey(&wish).await {
+            Ok(answer) => (answer, Ok(())),
+            Err(Fatal(why)) => (Err(CommandError::Stopped(why.clone())), Err(Fatal(why))),
         };
         // Who asked may have gone away meanwhile.
         let _ = reply.send(answer);
-        Ok(())
+        end
     }
 
-    async fn obey(&mut self, wish: &Command) -> Result<Result<Info, CommandError>, Fatal> {
+    async fn try_to_obey(&mut self, wish: &Command) -> Result<Result<Info, CommandError>, Fatal> {
+        let not_stored = |journal: &Journal| CommandError::NotStored(journal.last_error().unwrap_or_default());
+        if !self.settle_doubt().await? {
+            return Ok(Err(not_stored(&self.journal)));
+        }
         let next = match command(&self.document.spec, &self.state, wish, now_ms()) {
             Ok(next) => next,
             Err(refused) => return Ok(Err(refused.into())),
         };
         if !self.advance(next).await? {
-            return Ok(Err(CommandError::NotStored(self.journal.last_error().unwrap_or_default())));
+            return Ok(Err(not_stored(&self.journal)));
         }
         let why = format!("a person asked: {}", in_words(wish));
         self.journal.decided(&why, true);
@@ -325,7 +325,7 @@ impl<P: Platform> Engine<P> {
             changed
         });
         let judgement = self.judgement.as_ref();
-        self.info.send_replace(snapshot(&self.document, &self.state, &self.sight, &self.journal, judgement, stopped));
+        self.info.send_replace(Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, stopped));
     }
 }
 
@@ -353,74 +353,5 @@ fn in_words(wish: &Command) -> String {
         Command::Rollback { reason } => format!("rollback ({reason})"),
         Command::Canary { share_percent } => format!("canary of {share_percent} %"),
         Command::Switch { to } => format!("switch {to}"),
-    }
-}
-
-fn snapshot(
-    document: &BlueGreen,
-    state: &State,
-    sight: &Sight,
-    journal: &Journal,
-    judgement: Option<&Judgement>,
-    stopped: Option<String>,
-) -> Info {
-    let world = World::of(state);
-    let judged = world.replay_reads || matches!(state.phase, Phase::HandingOver { .. });
-    let verdicts = match judgement {
-        Some(Judgement { errors, results, data, .. }) if judged => vec![errors.clone(), results.clone(), data.clone()],
-        _ => Vec::new(),
-    };
-    Info {
-        name: document.metadata.name.clone(),
-        phase: state.phase.clone(),
-        why: journal.why.clone(),
-        generation: state.generation,
-        epoch: state.epoch,
-        primary: state.primary,
-        primary_epoch: state.primary_epoch,
-        active: state.active,
-        versions: state.versions.clone(),
-        share_percent: world.reads,
-        share_in_effect: sight.reads_in_effect,
-        nodes: ByColour::from_fn(|colour| node_info(sight, colour)),
-        traffic: sight.traffic,
-        verdicts,
-        run: state.run.clone(),
-        history: state.history.clone(),
-        handovers: journal.handovers.iter().cloned().collect(),
-        events: journal.events.iter().cloned().collect(),
-        last_error: journal.last_error(),
-        stopped,
-    }
-}
-
-fn node_info(sight: &Sight, colour: Colour) -> NodeInfo {
-    let target = sight.targets.get(colour).as_ref();
-    let (status, why) = match sight.nodes.get(colour) {
-        NodeObservation::Up { .. } => (NodeStatus::Up, None),
-        NodeObservation::Silent { why } => (NodeStatus::Silent, Some(why.clone())),
-        NodeObservation::Stopped => (NodeStatus::Stopped, None),
-    };
-    let node = sight.node(colour);
-    let follows = node.filter(|node| matches!(node.role, Role::Follower { .. }));
-    let feed = follows.and_then(|node| Some((node, node.feed.as_ref()?)));
-    NodeInfo {
-        status,
-        why,
-        version_running: target.map(|target| target.version.clone()),
-        http: target.map(|target| target.peer.http.clone()),
-        admin: target.map(|target| target.peer.admin.clone()),
-        role: node.map(|node| node.role.clone()),
-        epoch_seen: node.map_or(0, |node| node.epoch_seen),
-        lsn: node.map_or(0, |node| node.lsn),
-        lag_records: feed.map(|(node, feed)| feed.primary_lsn.saturating_sub(node.lsn)),
-        lag_ms: feed.map(|(_, feed)| feed.lag_ms),
-        ready: node.is_some_and(|node| node.ready),
-        failed: node.and_then(|node| node.failed.clone()),
-        held_writes: node.map_or(0, |node| node.held_writes),
-        databases: node.map_or(0, |node| node.databases),
-        vectors: node.map_or(0, |node| node.vectors),
-        unindexed: node.map_or(0, |node| node.unindexed),
-        resident_bytes: node.map_or(0, |node| node.resident_bytes),
     }
 }

@@ -115,7 +115,8 @@ impl EvidenceSource {
         let part = match part(state) {
             Some(part) => part,
             None => {
-                let same_run = |current: &Current| state.run.as_ref().is_some_and(|run| run.id == current.part.subject.run);
+                let same_run =
+                    |current: &Current| state.run.as_ref().is_some_and(|run| run.id == current.part.subject.run);
                 let keeps = matches!(state.phase, Phase::HandingOver { .. });
                 self.current.take_if(|current| !(keeps && same_run(current)));
                 return;

@@ -1,10 +1,13 @@
 //! What the conductor tells about itself: one snapshot, made after every turn.
 
 use crate::TrafficCounts;
+use crate::journal::Journal;
+use crate::observe::Sight;
 use evidence::Verdict;
-use rollout::{Phase, Record, Run};
+use rollout::{Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
 use wire::admin::{Epoch, Lsn, Role};
+use wire::document::BlueGreen;
 use wire::{ByColour, Colour};
 
 /// Everything `jadeshift info` shows.
@@ -107,4 +110,78 @@ pub struct Event {
     /// ms since 1970.
     pub at_ms: u64,
     pub text: String,
+}
+
+impl Info {
+    /// Everything known at the end of a turn.
+    pub(crate) fn of(
+        document: &BlueGreen,
+        state: &State,
+        sight: &Sight,
+        journal: &Journal,
+        judgement: Option<&Judgement>,
+        stopped: Option<String>,
+    ) -> Info {
+        let world = World::of(state);
+        let judged = world.replay_reads || matches!(state.phase, Phase::HandingOver { .. });
+        let verdicts = match judgement {
+            Some(Judgement { errors, results, data, .. }) if judged => {
+                vec![errors.clone(), results.clone(), data.clone()]
+            }
+            _ => Vec::new(),
+        };
+        Info {
+            name: document.metadata.name.clone(),
+            phase: state.phase.clone(),
+            why: journal.why.clone(),
+            generation: state.generation,
+            epoch: state.epoch,
+            primary: state.primary,
+            primary_epoch: state.primary_epoch,
+            active: state.active,
+            versions: state.versions.clone(),
+            share_percent: world.reads,
+            share_in_effect: sight.reads_in_effect,
+            nodes: ByColour::from_fn(|colour| node_info(sight, colour)),
+            traffic: sight.traffic,
+            verdicts,
+            run: state.run.clone(),
+            history: state.history.clone(),
+            handovers: journal.handovers.iter().cloned().collect(),
+            events: journal.events.iter().cloned().collect(),
+            last_error: journal.last_error(),
+            stopped,
+        }
+    }
+}
+
+fn node_info(sight: &Sight, colour: Colour) -> NodeInfo {
+    let target = sight.targets.get(colour).as_ref();
+    let (status, why) = match sight.nodes.get(colour) {
+        NodeObservation::Up { .. } => (NodeStatus::Up, None),
+        NodeObservation::Silent { why } => (NodeStatus::Silent, Some(why.clone())),
+        NodeObservation::Stopped => (NodeStatus::Stopped, None),
+    };
+    let node = sight.node(colour);
+    let follows = node.filter(|node| matches!(node.role, Role::Follower { .. }));
+    let feed = follows.and_then(|node| Some((node, node.feed.as_ref()?)));
+    NodeInfo {
+        status,
+        why,
+        version_running: target.map(|target| target.version.clone()),
+        http: target.map(|target| target.peer.http.clone()),
+        admin: target.map(|target| target.peer.admin.clone()),
+        role: node.map(|node| node.role.clone()),
+        epoch_seen: node.map_or(0, |node| node.epoch_seen),
+        lsn: node.map_or(0, |node| node.lsn),
+        lag_records: feed.map(|(node, feed)| feed.primary_lsn.saturating_sub(node.lsn)),
+        lag_ms: feed.map(|(_, feed)| feed.lag_ms),
+        ready: node.is_some_and(|node| node.ready),
+        failed: node.and_then(|node| node.failed.clone()),
+        held_writes: node.map_or(0, |node| node.held_writes),
+        databases: node.map_or(0, |node| node.databases),
+        vectors: node.map_or(0, |node| node.vectors),
+        unindexed: node.map_or(0, |node| node.unindexed),
+        resident_bytes: node.map_or(0, |node| node.resident_bytes),
+    }
 }

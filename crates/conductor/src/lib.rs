@@ -27,3 +27,6 @@ pub use handle::{CommandError, Conductor, StartError};
 pub use info::{Event, HandoverTiming, Info, NodeInfo, NodeStatus};
 pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 pub use verify::VerifyError;
+
+#[cfg(test)]
+mod tests;

@@ -228,7 +228,10 @@ impl Body for AnswerBody {
         let frame = ready!(polled);
         match &frame {
             Some(Err(_)) => {
-                in_flight.counters().record_error(read);
+                // Unless the request's body, still on its way, was what broke.
+                if in_flight.session.activity.body_fault() == BodyFault::None {
+                    in_flight.counters().record_error(read);
+                }
                 *upstream = None;
             }
             Some(Ok(_)) if !incoming.is_end_stream() => {}

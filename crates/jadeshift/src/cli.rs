@@ -135,9 +135,7 @@ pub enum Command {
     Node(Box<jadevectordb::cli::Args>),
     /// Print a script that completes commands in a shell
     #[command(after_help = COMPLETION)]
-    Completion {
-        shell: clap_complete::Shell,
-    },
+    Completion { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Clone, Args)]

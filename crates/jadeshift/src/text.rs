@@ -6,7 +6,7 @@ mod phase;
 pub mod table;
 mod verified;
 
-pub use info::info;
+pub use info::{info, role};
 pub use phase::{name as phase_name, since_ms};
 pub use verified::verified;
 

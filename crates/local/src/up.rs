@@ -179,7 +179,10 @@ impl Up {
             Status::Crashed { why, .. } => Some(format!("the {colour} node does not run: {why}")),
             _ => None,
         });
-        crashed.unwrap_or_else(|| self.conductor.info().why)
+        crashed.unwrap_or_else(|| {
+            let info = self.conductor.info();
+            info.stopped.unwrap_or(info.why)
+        })
     }
 
     /// Ends everything in the order in which nobody notices more than the end. The folder is free afterwards.

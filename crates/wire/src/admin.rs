@@ -36,7 +36,13 @@ pub enum Role {
     /// Applies the feed of `primary` and forwards writes to it.
     Follower { epoch: Epoch, primary: Peer },
     /// Was primary; admits nothing until told. `lsn` is its last, `digest` its fingerprint there.
-    Sealed { epoch: Epoch, lsn: Lsn, digest: String },
+    // Written under a name of its own: a `NodeState` has its `lsn` beside the flattened role.
+    Sealed {
+        epoch: Epoch,
+        #[serde(rename = "sealed_lsn")]
+        lsn: Lsn,
+        digest: String,
+    },
     /// Empty and waiting to be told whom to follow (a node started with `--join`).
     Waiting,
 }
@@ -243,4 +249,44 @@ pub enum AdminErrorCode {
     /// The caller's history is not a prefix of this node's.
     Diverged,
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_state_of_every_role_survives_json() {
+        let peer = Peer { admin: "a:1".into(), http: "a:2".into() };
+        for role in [
+            Role::Primary { epoch: 2 },
+            Role::Follower { epoch: 2, primary: peer },
+            Role::Sealed { epoch: 2, lsn: 9, digest: "d".into() },
+            Role::Waiting,
+        ] {
+            let state = NodeState {
+                cluster_id: "c".into(),
+                node_id: "n".into(),
+                instance: "i".into(),
+                version: "v".into(),
+                wire_version: 1,
+                role,
+                epoch_seen: 2,
+                lsn: 9,
+                lsn_epoch: 1,
+                ready: true,
+                failed: None,
+                held_writes: 0,
+                feed: None,
+                followers: Vec::new(),
+                counters: Counters::default(),
+                databases: 1,
+                vectors: 1,
+                unindexed: 0,
+                resident_bytes: 1,
+            };
+            let text = serde_json::to_string(&state).unwrap();
+            assert_eq!(serde_json::from_str::<NodeState>(&text).unwrap(), state, "{text}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A read: to the colour the coin or the header picks, and if that gives no answer, to the other one.
+//! A read: to the colour the coin or the header picks, and if that gives no answer or a server error, to the other one.
 
 use super::attempt::attempt;
 use super::outgoing::Outgoing;
@@ -27,6 +27,9 @@ pub(super) async fn read(
 
     let mut counted = ByColour::default();
     let failure = match attempt(session, &first, &mut outgoing, true, &mut counted).await {
+        Ok(response) if response.status().is_server_error() => {
+            return Ok(unless_better(session, response, &first, outgoing, wanted).await);
+        }
         Ok(response) => return Ok(response),
         Err(failure) => failure,
     };
@@ -38,6 +41,24 @@ pub(super) async fn read(
     match attempt(session, &second, &mut outgoing, true, &mut counted).await {
         Ok(response) => Ok(response),
         Err(failure) => Err(failure.into_refusal(&second, session).with_unread_of(outgoing)),
+    }
+}
+
+/// The other colour's answer, if it has a better one than the server error of the first. The error was counted against the
+/// first already: what is repeated here hides nothing from those who judge.
+async fn unless_better(
+    session: &Arc<Session>,
+    error: Response<AnswerBody>,
+    first: &Arc<Backend>,
+    mut outgoing: Outgoing,
+    wanted: Option<Colour>,
+) -> Response<AnswerBody> {
+    let second = second_choice(&session.shared.router.current(), first, wanted);
+    let Some(second) = second.filter(|_| outgoing.is_here()) else { return error };
+    session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
+    match attempt(session, &second, &mut outgoing, true, &mut ByColour::default()).await {
+        Ok(response) if !response.status().is_server_error() => response,
+        _ => error,
     }
 }
 

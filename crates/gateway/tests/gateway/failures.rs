@@ -319,3 +319,33 @@ async fn errors_of_a_colour_are_counted_as_its_own() {
     assert_eq!(metrics.blue.reads, 0);
     tokio::time::timeout(LONG, gateway.shutdown(Duration::from_secs(5))).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_error_of_a_read_is_asked_of_the_other_colour_and_still_counted() {
+    let bad = Node::start(|_| async move { text(StatusCode::INTERNAL_SERVER_ERROR, "broken release") }).await;
+    let good = Node::named("blue").await;
+    let gateway = start(routing(good.address, bad.address).with_share(Colour::Green, 100)).await;
+    let mut client = Client::open(gateway.address()).await;
+    for _ in 0..10 {
+        assert_eq!(client.post("/v1/databases/d/search", "{}").await.colour(), "blue");
+    }
+    let metrics = gateway.metrics();
+    assert_eq!((metrics.green.reads, metrics.green.read_errors), (10, 10), "retries hide nothing");
+    // A request that asked for green by header gets green's answer.
+    let answer = client.send(with_header(request(Method::GET, "/v1/databases", ""), "canary", "green")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::INTERNAL_SERVER_ERROR, "broken release"));
+    // A write is never repeated because of its answer.
+    let before = good.seen();
+    gateway.set_routing(Routing { primary: Some(Colour::Green), ..routing(good.address, bad.address) });
+    assert_eq!(client.post("/v1/databases", "{}").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(good.seen(), before);
+}
+
+#[tokio::test]
+async fn when_both_colours_fail_the_first_one_s_answer_counts() {
+    let blue = Node::start(|_| async move { text(StatusCode::INTERNAL_SERVER_ERROR, "blue's error") }).await;
+    let green = Node::start(|_| async move { text(StatusCode::SERVICE_UNAVAILABLE, "green's error") }).await;
+    let gateway = start(routing(blue.address, green.address).with_share(Colour::Green, 0)).await;
+    let answer = once(&gateway, request(Method::GET, "/v1/databases", "")).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::INTERNAL_SERVER_ERROR, "blue's error"));
+}

@@ -81,11 +81,14 @@ impl Checker {
         (0..books.entries.len()).filter(|row| touched(&books.entries[*row])).collect()
     }
 
-    /// Rows that certainly are in the database.
-    pub fn present(&self) -> Vec<usize> {
+    /// Rows that certainly are in the database, each with its revision.
+    pub fn present(&self) -> Vec<(usize, u32)> {
         let books = self.books();
-        let present = |entry: &Entry| matches!(entry.acknowledged, Some(Content::Stored { .. })) && entry.unknown.is_none();
-        (0..books.entries.len()).filter(|row| present(&books.entries[*row])).collect()
+        let present = |(row, entry): (usize, &Entry)| match (entry.acknowledged, entry.unknown) {
+            (Some(Content::Stored { revision }), None) => Some((row, revision)),
+            _ => None,
+        };
+        books.entries.iter().enumerate().filter_map(present).collect()
     }
 
     /// Least and greatest number of packages that the database may have.
@@ -238,6 +241,7 @@ mod tests {
         let there = [answer(&data, 0, 0), answer(&data, 1, 7)];
         assert_eq!(checker.compare(&data, &[0, 1, 2], &there), Vec::<String>::new());
         assert_eq!(checker.totals(), Totals { acknowledged: 3, lost: 0, duplicated: 0 });
+        assert_eq!((checker.written(), checker.present()), (vec![0, 1, 2], vec![(0, 0), (1, 7)]));
     }
 
     #[test]

@@ -106,9 +106,7 @@ impl Connection {
         let started = Instant::now();
         let result = match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(method, path, body)).await {
             Ok(result) => result,
-            Err(_) => {
-                Err(NoAnswer { status: None, why: format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()) })
-            }
+            Err(_) => Err(NoAnswer { status: None, why: format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()) }),
         };
         match result {
             Ok(answer) => Ok(Answer { latency: started.elapsed(), ..answer }),

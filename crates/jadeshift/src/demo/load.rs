@@ -91,14 +91,16 @@ impl Session {
         Ok(())
     }
 
-    /// Searches by a vector; returns ids with scores, best first, and the version that answered.
+    /// Searches by a vector, by the index or (`exact`) by looking at everything; returns ids with scores, best first, and the version that answered.
     pub async fn search(
         &self,
         connection: &mut Connection,
         vector: &[f32],
         top_k: usize,
+        exact: bool,
     ) -> Result<(Vec<(String, f64)>, Option<String>), NoAnswer> {
-        let answer = connection.call("POST", &self.path("/search"), search_body(vector, top_k)).await?;
+        let body = json!({"queryVector": vector, "topK": top_k, "exact": exact});
+        let answer = connection.call("POST", &self.path("/search"), text(&body)).await?;
         let results = answer.json()?["results"].as_array().cloned().unwrap_or_default();
         let result = |result: &Value| {
             Some((result["vectorId"].as_str()?.to_string(), result["score"].as_f64().unwrap_or(f64::NAN)))
@@ -143,13 +145,7 @@ impl Load {
     }
 }
 
-async fn read(
-    reader: usize,
-    session: Session,
-    shared: Shared,
-    queries: Arc<Vec<Bytes>>,
-    stop: Arc<AtomicBool>,
-) {
+async fn read(reader: usize, session: Session, shared: Shared, queries: Arc<Vec<Bytes>>, stop: Arc<AtomicBool>) {
     let mut connection = session.connect(&shared.tally);
     let path = session.path("/search");
     let mut ticks = tokio::time::interval(READ_PERIOD);
@@ -303,7 +299,10 @@ pub fn text(value: &Value) -> Bytes {
 }
 
 fn string(answer: &Value, key: &str) -> Result<String, NoAnswer> {
-    answer[key].as_str().map(Into::into).ok_or_else(|| NoAnswer { status: None, why: format!("the answer has no {key}") })
+    answer[key]
+        .as_str()
+        .map(Into::into)
+        .ok_or_else(|| NoAnswer { status: None, why: format!("the answer has no {key}") })
 }
 
 /// Package names have `+` and `.`; what is not allowed in a path segment is encoded.

@@ -1,8 +1,8 @@
 //! How long a handover makes a writer wait.
 //!
 //! The clients write one record after the other, all the time; each notes when it sent a write and how long the whole
-//! answer took. Afterwards, when the moments at which each handover began and ended are known from the deployment's
-//! events, every writer has for every handover one *pause*: the longest of its writes that were under way at some moment
+//! answer took. Afterwards, when the moments at which each handover began and ended are known from the deployment's own
+//! account (from the seal until the old primary follows, and 250 ms more), every writer has for every handover one *pause*: the longest of its writes that were under way at some moment
 //! of that handover. Nothing is subtracted for the time a write takes anyway. `p50`, `p99` and `max` are over all those
 //! values (nearest rank), so with 4 writers and 3 handovers over 12.
 

@@ -61,7 +61,7 @@ pub struct RollbackTimes {
     pub wrong_results: Option<f64>,
 }
 
-/// Resident memory, 10^6 bytes, the highest seen (looked at once a second). The gateway's process also runs the engine.
+/// Resident memory, 10^6 bytes, the highest seen (looked at every two seconds and at each change). The gateway's process also runs the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Memory {
     pub blue: f64,
@@ -117,7 +117,11 @@ impl Report {
         fact("write pause", pause);
         fact(
             "rolled back",
-            format!("errors after {}, wrong results after {}", seconds(self.rollback_s.errors), seconds(self.rollback_s.wrong_results)),
+            format!(
+                "errors after {}, wrong results after {}",
+                seconds(self.rollback_s.errors),
+                seconds(self.rollback_s.wrong_results)
+            ),
         );
         fact("memory", format!("blue {} MB, green {} MB, gateway {} MB", memory.blue, memory.green, memory.gateway));
         format!("{}\n{}", acts.render(), facts.render())

@@ -29,10 +29,9 @@ pub struct Stage {
 
 impl Stage {
     /// Starts `jadeshift up` (this same program) with the document of the demonstration.
-    pub async fn start(gateway: SocketAddr, keep: bool) -> Result<Self, Failure> {
+    pub fn start(gateway: SocketAddr, keep: bool) -> Result<Self, Failure> {
         let what = "could not prepare the demonstration";
-        let folder =
-            TempDir::with_prefix("jadeshift-demo-").map_err(|error| Failure::failed(what, error))?;
+        let folder = TempDir::with_prefix("jadeshift-demo-").map_err(|error| Failure::failed(what, error))?;
         let document = folder.path().join("bluegreen.yaml");
         let log = folder.path().join("up.log");
         std::fs::write(&document, self::document(gateway).to_yaml()).map_err(|error| Failure::failed(what, error))?;
@@ -64,7 +63,10 @@ impl Stage {
         let started = Instant::now();
         loop {
             if let Ok(Some(status)) = self.up.try_wait() {
-                return Err(Failure::failed("the deployment ended at its start", format!("{status}: {}", self.last_words())));
+                return Err(Failure::failed(
+                    "the deployment ended at its start",
+                    format!("{status}: {}", self.last_words()),
+                ));
             }
             let failure = match Control::find(&self.dir()) {
                 Ok(control) => match control.info().await {
@@ -79,14 +81,6 @@ impl Stage {
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    /// Resident memory of the process with gateway and engine, bytes.
-    pub fn gateway_resident_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.up.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kib * 1024)
     }
 
     /// Last lines of the deployment's log.
@@ -131,6 +125,14 @@ impl Stage {
             forced => Err(Failure::failed("could not clean up in order", forced.join("; "))),
         }
     }
+}
+
+/// Resident memory of a process, bytes.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 async fn kill_all(folder: &Path) {

@@ -55,7 +55,8 @@ fn environments(info: &Info) -> String {
     table.render()
 }
 
-fn role(node: &NodeInfo) -> String {
+/// What a node is: `primary, epoch 3`.
+pub fn role(node: &NodeInfo) -> String {
     match (node.status, &node.role) {
         (NodeStatus::Stopped, _) => "stopped".into(),
         (NodeStatus::Silent, _) => "silent".into(),

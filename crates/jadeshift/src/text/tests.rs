@@ -207,8 +207,7 @@ green   10,000  0123456701234567
     result.why = "green has other bytes on disk".into();
     result.environments.green = None;
     if let Some(blue) = &mut result.environments.blue {
-        blue.deep =
-            Some(Rehash { lsn: 12_347, from_memory: "aa".into(), from_storage: "bb".into(), records: 10_000 });
+        blue.deep = Some(Rehash { lsn: 12_347, from_memory: "aa".into(), from_storage: "bb".into(), records: 10_000 });
     }
     check(
         verified(&result),

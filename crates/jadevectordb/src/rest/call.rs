@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bodies of all requests together, in units of [`BUDGET_UNIT`]: 512 MiB.
@@ -31,7 +31,6 @@ pub struct Call {
     /// The client's, also through a proxy on this machine.
     pub address: IpAddr,
     pub connection: Option<Arc<Connection>>,
-    pub arrived: Instant,
     params: RawPathParams,
     _budget: Option<OwnedSemaphorePermit>,
 }
@@ -48,7 +47,6 @@ impl Call {
         limit_bytes: usize,
         budget: &Arc<Semaphore>,
     ) -> Result<Self, Problem> {
-        let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let (body, held) = if body.is_end_stream() {
             (Bytes::new(), None)
@@ -61,7 +59,7 @@ impl Call {
         let peer = connection.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |connection| connection.peer.ip());
         let address = client_address(peer, &parts.headers);
         let Parts { method, uri, headers, .. } = parts;
-        Ok(Self { method, uri, headers, body, address, connection, arrived, params, _budget: held })
+        Ok(Self { method, uri, headers, body, address, connection, params, _budget: held })
     }
 
     /// A part of the path, percent-decoded; empty if the route has none of that name.

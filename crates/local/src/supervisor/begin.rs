@@ -56,7 +56,7 @@ pub(super) fn begin(
     }
     let addresses = addresses(options, colour, before.map(|before| before.addresses))?;
     folder.remove_ready(colour)?;
-    let mut started = Started { launch: launch.clone(), process: None, addresses };
+    let mut started = Started { launch: launch.clone(), process: None, addresses, served: false };
     if !again {
         started.store(folder, colour)?;
     }

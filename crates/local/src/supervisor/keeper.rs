@@ -75,9 +75,13 @@ impl Keeper {
             Ok(None) => true,
             Ok(Some(addresses)) => {
                 keeper.bind(&mut kept, addresses);
-                let answer = keeper.wait_for_answer(&mut kept.process).await;
-                kept.ready = answer.as_ref().is_some_and(|state| state.ready);
-                answer.is_some()
+                if keeper.record.as_ref().is_some_and(|record| record.served) {
+                    let answer = keeper.wait_for_answer(&mut kept.process).await;
+                    kept.ready = answer.as_ref().is_some_and(|state| state.ready);
+                    answer.is_some()
+                } else {
+                    true
+                }
             }
             Err(error) => {
                 tracing::warn!(%colour, %error, "the node that was found running cannot be used");
@@ -183,6 +187,7 @@ impl Keeper {
                     Ok(Progress::Ready) => {
                         kept.ready = true;
                         self.publish_running(&kept);
+                        self.note_served();
                     }
                     Err(error) => {
                         if !end(&mut kept.process, Manner::Told, &self.options.patience).await {
@@ -341,6 +346,15 @@ impl Keeper {
             && record.addresses != addresses
         {
             record.addresses = addresses;
+            record.note(&self.options.folder, self.colour);
+        }
+    }
+
+    fn note_served(&mut self) {
+        if let Some(record) = &mut self.record
+            && !record.served
+        {
+            record.served = true;
             record.note(&self.options.folder, self.colour);
         }
     }

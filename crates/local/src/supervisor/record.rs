@@ -15,6 +15,10 @@ pub(super) struct Started {
     pub process: Option<Identity>,
     /// Addresses last used, kept after the end so that the next start listens there again.
     pub addresses: Addresses,
+    /// The process has accepted requests. One that has not may still be reading its data, and one that is silent then is
+    /// not one that hangs.
+    #[serde(default)]
+    pub served: bool,
 }
 
 impl Started {

@@ -74,6 +74,9 @@ async fn serve() {
     let ready_path = PathBuf::from(flags["--ready-file"]);
     std::fs::write(ready_path.with_extension("tmp"), ready.to_string()).unwrap();
     std::fs::rename(ready_path.with_extension("tmp"), ready_path).unwrap();
+    while std::env::var("FAKE_RECOVERS").is_ok() && !data.join("recovered").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     if stubborn {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         tokio::spawn(async move { while terminate.recv().await.is_some() {} });

@@ -18,6 +18,7 @@ tests![
     a_pid_that_was_given_away_is_not_touched,
     a_node_that_was_not_noted_is_found,
     a_node_that_hangs_is_replaced,
+    a_node_that_still_reads_its_data_is_not_taken_for_one_that_hangs,
     a_node_that_resists_is_ended_by_force,
     a_node_that_hangs_is_not_waited_for_when_it_must_end,
     a_node_that_fails_at_once_tells_its_last_words,
@@ -188,6 +189,23 @@ async fn a_node_that_hangs_is_replaced() {
     assert_eq!(second.status(Blue), Status::Stopped);
     second.want(Blue, place.run("1.0.0", true));
     running(&second, Blue, None).await;
+    second.stop(|_| true).await.unwrap();
+}
+
+async fn a_node_that_still_reads_its_data_is_not_taken_for_one_that_hangs() {
+    let mut place = Place::new();
+    place.set("1.0.0", "FAKE_RECOVERS", "1");
+    place.patience.answer = Duration::from_millis(1);
+    let first = place.supervise().await;
+    first.want(Blue, place.run("1.0.0", false));
+    until("the ready file", || place.folder.ready_path(Blue).exists().then_some(())).await;
+    first.leave().await;
+    let second = place.supervise().await;
+    second.want(Blue, place.run("1.0.0", true));
+    assert!(matches!(second.status(Blue), Status::Running(running) if running.adopted && !running.ready));
+    std::fs::write(place.folder.data(Blue).join("recovered"), "").unwrap();
+    assert!(running(&second, Blue, None).await.adopted);
+    assert_eq!(place.starts(Blue).len(), 1);
     second.stop(|_| true).await.unwrap();
 }
 

@@ -13,6 +13,13 @@ fn refusal(body: &str) -> String {
 }
 
 #[test]
+fn fields_are_read_as_they_were_sent() {
+    let sample: Sample<'_> = parse(br#" {"values":[1, 2.50],"other":{},"name":null} "#).unwrap();
+    assert_eq!(sample.values.unwrap().get(), "[1, 2.50]");
+    assert!(sample.name.is_none());
+}
+
+#[test]
 fn malformed_json_is_named_with_line_and_column() {
     assert_eq!(refusal(""), "the body is empty, it must be a JSON object");
     assert_eq!(

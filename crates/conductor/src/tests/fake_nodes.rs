@@ -1,0 +1,311 @@
+//! Two nodes that speak the admin protocol and keep its rules about roles and epochs; a history is only a length.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use wire::admin::{
+    AdminError, AdminErrorCode, Counters, Digest, Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer,
+    Promote, Rehash, Replay, Replayed, Role, SampledReads, Sealed,
+};
+use wire::{ByColour, Colour};
+
+/// What a test may make of a node.
+#[derive(Clone, Default)]
+pub(super) struct Manners {
+    /// Never answers anything.
+    pub hangs: bool,
+    /// Applies nothing beyond this LSN.
+    pub frozen_at: Option<Lsn>,
+    pub wrong_digest: bool,
+    pub wrong_results: bool,
+    pub refuses_proof: bool,
+    /// Searches that it remembers.
+    pub sample: usize,
+}
+
+struct FakeNode {
+    role: Role,
+    epoch_seen: Epoch,
+    lsn: Lsn,
+    manners: Manners,
+}
+
+/// Both nodes; cloning gives another handle.
+#[derive(Clone)]
+pub(super) struct FakeNodes {
+    nodes: Arc<Mutex<ByColour<FakeNode>>>,
+    /// Role calls that were obeyed, in order, and broken rules.
+    pub calls: Arc<Mutex<Vec<String>>>,
+    pub broken: Arc<Mutex<Vec<String>>>,
+    pub peers: ByColour<Peer>,
+}
+
+type Call = (FakeNodes, Colour);
+
+impl FakeNodes {
+    /// Blue begins a history, green waits.
+    pub async fn start() -> Self {
+        let node = |role, epoch_seen| FakeNode {
+            role,
+            epoch_seen,
+            lsn: 0,
+            manners: Manners { sample: 3, ..Manners::default() },
+        };
+        let nodes = ByColour::new(node(Role::Primary { epoch: 1 }, 1), node(Role::Waiting, 0));
+        let listeners = ByColour::new(
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let peer = |colour| {
+            let listener: &TcpListener = listeners.get(colour);
+            let address = listener.local_addr().unwrap().to_string();
+            Peer { admin: address.clone(), http: address }
+        };
+        let nodes = Self {
+            nodes: Arc::new(Mutex::new(nodes)),
+            calls: Arc::default(),
+            broken: Arc::default(),
+            peers: ByColour::from_fn(peer),
+        };
+        for (colour, listener) in [(Colour::Blue, listeners.blue), (Colour::Green, listeners.green)] {
+            let router = router((nodes.clone(), colour));
+            tokio::spawn(async move { axum::serve(listener, router).await });
+        }
+        nodes
+    }
+
+    pub fn change(&self, colour: Colour, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.nodes.lock().get_mut(colour).manners);
+    }
+
+    pub fn role(&self, colour: Colour) -> Role {
+        self.nodes.lock().get(colour).role.clone()
+    }
+
+    pub fn lsn(&self, colour: Colour) -> Lsn {
+        self.nodes.lock().get(colour).lsn
+    }
+
+    fn manners(&self, colour: Colour) -> Manners {
+        self.nodes.lock().get(colour).manners.clone()
+    }
+
+    /// A primary gets three writes each time it is looked at; a follower has everything its primary has.
+    fn state(&self, colour: Colour) -> NodeState {
+        let mut nodes = self.nodes.lock();
+        let source = nodes.get(colour.other());
+        let (source_lsn, feeds) = (source.lsn, !matches!(source.role, Role::Follower { .. } | Role::Waiting));
+        let node = nodes.get_mut(colour);
+        match node.role {
+            Role::Primary { .. } => node.lsn += 3,
+            Role::Follower { .. } if feeds => {
+                node.lsn = node.lsn.max(source_lsn.min(node.manners.frozen_at.unwrap_or(Lsn::MAX)));
+            }
+            _ => (),
+        }
+        let feed = matches!(node.role, Role::Follower { .. }).then_some(FeedState {
+            connected: true,
+            primary_lsn: source_lsn,
+            lag_ms: 0,
+            seeding: None,
+            error: None,
+        });
+        NodeState {
+            cluster_id: "c".into(),
+            node_id: colour.to_string(),
+            instance: "i".into(),
+            version: "v".into(),
+            wire_version: 1,
+            role: node.role.clone(),
+            epoch_seen: node.epoch_seen,
+            lsn: node.lsn,
+            lsn_epoch: 1,
+            ready: node.role != Role::Waiting,
+            failed: None,
+            held_writes: 0,
+            feed,
+            followers: Vec::new(),
+            counters: Counters::default(),
+            databases: 1,
+            vectors: 10,
+            unindexed: 0,
+            resident_bytes: 1,
+        }
+    }
+
+    /// Changes the role by a rule, unless the epoch is over.
+    fn obey(
+        &self,
+        colour: Colour,
+        call: &str,
+        epoch: Epoch,
+        rule: impl FnOnce(&Role, Lsn) -> Option<Role>,
+    ) -> Result<NodeState, AdminError> {
+        {
+            let mut nodes = self.nodes.lock();
+            let node = nodes.get_mut(colour);
+            let refused = |code, message: String| AdminError { code, message, epoch_seen: node.epoch_seen };
+            if epoch < node.epoch_seen {
+                return Err(refused(AdminErrorCode::StaleEpoch, format!("{call} {epoch} is over")));
+            }
+            let Some(role) = rule(&node.role, node.lsn) else {
+                return Err(refused(AdminErrorCode::WrongState, format!("{call} does not fit {:?}", node.role)));
+            };
+            if role != node.role {
+                self.calls.lock().push(format!("{colour} {call} {epoch}"));
+            }
+            (node.role, node.epoch_seen) = (role, epoch);
+            if nodes.iter().all(|(_, node)| matches!(node.role, Role::Primary { .. })) {
+                self.broken.lock().push(format!("both are primary after {colour} {call} {epoch}"));
+            }
+        }
+        Ok(self.state(colour))
+    }
+
+    fn digest(&self, colour: Colour, lsn: Lsn) -> Option<Digest> {
+        // A look lets a follower catch up.
+        self.state(colour);
+        let nodes = self.nodes.lock();
+        let node = nodes.get(colour);
+        let wrong = if node.manners.wrong_digest { "wrong-" } else { "" };
+        (node.lsn >= lsn).then(|| Digest { lsn, digest: format!("{wrong}digest-{lsn}"), records: lsn })
+    }
+}
+
+fn router(call: Call) -> Router {
+    Router::new()
+        .route("/admin/v1/state", get(async |State((nodes, colour)): State<Call>| json(nodes.state(colour))))
+        .route("/admin/v1/prove-follow", post(prove))
+        .route("/admin/v1/seal", post(seal))
+        .route("/admin/v1/resume", post(resume))
+        .route("/admin/v1/promote", post(promote))
+        .route("/admin/v1/follow", post(follow))
+        .route("/admin/v1/marker", post(marker))
+        .route("/admin/v1/digest", get(digest))
+        .route("/admin/v1/rehash", post(rehash))
+        .route("/admin/v1/reads", get(reads))
+        .route("/admin/v1/replay", post(replay))
+        .layer(axum::middleware::from_fn_with_state(call.clone(), hang))
+        .with_state(call)
+}
+
+async fn hang(
+    State((nodes, colour)): State<Call>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    if nodes.manners(colour).hangs {
+        std::future::pending::<()>().await;
+    }
+    next.run(request).await
+}
+
+fn json(value: impl Serialize) -> Response {
+    serde_json::to_vec(&value).unwrap().into_response()
+}
+
+fn answer<T: Serialize>(result: Result<T, AdminError>) -> Response {
+    match result {
+        Ok(value) => json(value),
+        Err(error) => (StatusCode::CONFLICT, json(error)).into_response(),
+    }
+}
+
+fn refused(message: &str) -> AdminError {
+    AdminError { code: AdminErrorCode::WrongState, message: message.into(), epoch_seen: 0 }
+}
+
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> T {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+async fn prove(State((nodes, colour)): State<Call>) -> Response {
+    match nodes.manners(colour).refuses_proof {
+        true => answer::<NodeState>(Err(refused("no route"))),
+        false => json(nodes.state(colour)),
+    }
+}
+
+async fn seal(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let EpochCall { epoch } = body(&bytes);
+    let sealed = nodes.obey(colour, "seal", epoch, |role, lsn| match role {
+        Role::Primary { epoch: reign } if epoch > *reign => {
+            Some(Role::Sealed { epoch, lsn, digest: format!("digest-{lsn}") })
+        }
+        Role::Sealed { .. } => Some(role.clone()),
+        _ => None,
+    });
+    answer(sealed.map(|state| match state.role {
+        Role::Sealed { epoch, lsn, digest } => Sealed { epoch, lsn, digest },
+        other => panic!("{other:?}"),
+    }))
+}
+
+async fn resume(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let EpochCall { epoch } = body(&bytes);
+    answer(nodes.obey(colour, "resume", epoch, |role, _| match role {
+        Role::Primary { .. } | Role::Sealed { .. } => Some(Role::Primary { epoch }),
+        _ => None,
+    }))
+}
+
+async fn promote(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let Promote { epoch, lsn } = body(&bytes);
+    answer(nodes.obey(colour, "promote", epoch, |role, here| match role {
+        Role::Follower { .. } if here == lsn => Some(Role::Primary { epoch }),
+        Role::Primary { epoch: reign } if *reign == epoch => Some(role.clone()),
+        _ => None,
+    }))
+}
+
+async fn follow(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let Follow { epoch, primary } = body(&bytes);
+    answer(nodes.obey(colour, "follow", epoch, |_, _| Some(Role::Follower { epoch, primary })))
+}
+
+async fn marker(State((nodes, colour)): State<Call>) -> Response {
+    let state = nodes.state(colour);
+    answer(match state.role {
+        Role::Primary { .. } => Ok(Marker { lsn: state.lsn }),
+        _ => Err(refused("no primary")),
+    })
+}
+
+async fn digest(State((nodes, colour)): State<Call>, Query(query): Query<BTreeMap<String, Lsn>>) -> Response {
+    for _ in 0..500 {
+        if let Some(digest) = nodes.digest(colour, query["lsn"]) {
+            return json(digest);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    answer::<Digest>(Err(refused("not there")))
+}
+
+async fn rehash(State((nodes, colour)): State<Call>) -> Response {
+    let lsn = nodes.lsn(colour);
+    let wrong = if nodes.manners(colour).wrong_digest { "wrong-" } else { "" };
+    let (from_memory, from_storage) = (format!("digest-{lsn}"), format!("{wrong}digest-{lsn}"));
+    json(Rehash { lsn, from_memory, from_storage, records: lsn })
+}
+
+async fn reads(State((nodes, colour)): State<Call>) -> Response {
+    let read = |number| Replay { database: "d".into(), query: vec![number as f32], top_k: 2 };
+    json(SampledReads { reads: (0..nodes.manners(colour).sample).map(read).collect() })
+}
+
+async fn replay(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let read: Replay = body(&bytes);
+    let wrong = if nodes.manners(colour).wrong_results { "x" } else { "" };
+    let ids = (0..read.top_k).map(|rank| format!("{wrong}{}-{rank}", read.query[0])).collect();
+    json(Replayed { status: 200, latency_us: 1, ids, scores: vec![0.0; read.top_k] })
+}

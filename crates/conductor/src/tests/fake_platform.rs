@@ -1,0 +1,111 @@
+//! A platform in memory that can end the conductor's day at any stored generation.
+
+use super::fake_nodes::FakeNodes;
+use crate::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
+use parking_lot::Mutex;
+use rollout::{State, World};
+use tokio::sync::Notify;
+use wire::ByColour;
+
+/// What happens to a store of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It never returns, and did nothing.
+    HangsBefore,
+    /// It never returns, and took effect.
+    HangsAfter,
+    /// It fails, and did nothing.
+    FailsBefore,
+    /// It fails, and took effect.
+    FailsAfter,
+    /// Somebody else stored this generation first.
+    Taken,
+}
+
+pub(super) struct FakePlatform {
+    pub nodes: FakeNodes,
+    pub state: Mutex<Option<State>>,
+    pub fate: Mutex<Option<(u64, Fate)>>,
+    /// A store hangs now.
+    pub hanging: Notify,
+    pub worlds: Mutex<Vec<World>>,
+    /// Part of the reads that fail, for each colour.
+    pub error_rates: Mutex<ByColour<f64>>,
+    traffic: Mutex<ByColour<(f64, f64)>>,
+}
+
+impl FakePlatform {
+    pub fn new(nodes: FakeNodes) -> Self {
+        Self {
+            nodes,
+            state: Mutex::new(None),
+            fate: Mutex::new(None),
+            hanging: Notify::new(),
+            worlds: Mutex::default(),
+            error_rates: Mutex::default(),
+            traffic: Mutex::default(),
+        }
+    }
+}
+
+impl Platform for FakePlatform {
+    async fn load(&self) -> Result<Option<State>, PlatformError> {
+        Ok(self.state.lock().clone())
+    }
+
+    async fn store(&self, state: &State) -> Result<(), PlatformError> {
+        let stored = self.state.lock().as_ref().map_or(0, |state| state.generation);
+        if stored + 1 != state.generation {
+            return Err(PlatformError::Conflict { stored, offered: state.generation });
+        }
+        let fate = match *self.fate.lock() {
+            Some((generation, fate)) if generation == state.generation => Some(fate),
+            _ => None,
+        };
+        if !matches!(fate, Some(Fate::HangsBefore | Fate::FailsBefore | Fate::Taken)) {
+            *self.state.lock() = Some(state.clone());
+        }
+        match fate {
+            None => Ok(()),
+            Some(Fate::HangsBefore | Fate::HangsAfter) => {
+                self.hanging.notify_one();
+                std::future::pending().await
+            }
+            Some(Fate::FailsBefore | Fate::FailsAfter) => {
+                *self.fate.lock() = None;
+                Err(PlatformError::Store("the line broke".into()))
+            }
+            Some(Fate::Taken) => Err(PlatformError::Conflict { stored: state.generation, offered: state.generation }),
+        }
+    }
+
+    async fn apply(&self, world: &World) -> Result<(), PlatformError> {
+        let mut worlds = self.worlds.lock();
+        if worlds.last() != Some(world) {
+            worlds.push(world.clone());
+        }
+        Ok(())
+    }
+
+    /// Every look is 40 reads further.
+    async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
+        let world = self.worlds.lock().last().cloned().ok_or(PlatformError::Observe("nothing was applied".into()))?;
+        let (mut traffic, rates) = (self.traffic.lock(), self.error_rates.lock());
+        let traffic = ByColour::from_fn(|colour| {
+            let (reads, errors) = traffic.get_mut(colour);
+            let more = 0.4 * f64::from(*world.reads.get(colour));
+            *reads += more;
+            *errors += more * rates.get(colour);
+            TrafficCounts { reads: *reads as u64, read_errors: *errors as u64 }
+        });
+        let environments = ByColour::from_fn(|colour| match &world.environments.get(colour).version {
+            None => WorkloadObservation::Stopped,
+            Some(version) => WorkloadObservation::Running {
+                version: version.clone(),
+                peer: self.nodes.peers.get(colour).clone(),
+                admin_token: "t".into(),
+            },
+        });
+        Ok(PlatformObservation { environments, reads_in_effect: Some(world.reads), traffic: Some(traffic) })
+    }
+}

@@ -1,0 +1,87 @@
+//! Stores that fail, another coordinator, nodes that hang.
+
+use super::fake_platform::Fate;
+use super::stage::{Stage, document};
+use rollout::{Command, Outcome, Phase};
+use std::time::{Duration, Instant};
+use wire::Colour;
+
+#[tokio::test]
+async fn a_store_of_unknown_outcome_is_settled_by_what_is_durable() {
+    for fate in [Fate::FailsBefore, Fate::FailsAfter] {
+        for generation in [4, 10, 12] {
+            let stage = Stage::stable(document()).await;
+            *stage.platform.fate.lock() = Some((generation, fate));
+            stage.deploy("1.1.0").await;
+            let info = stage.finished(1).await;
+            stage.assert_sound();
+            assert_eq!(info.history[0].outcome, Outcome::Promoted);
+            assert!(info.events.iter().any(|event| event.text.contains("the line broke")), "{generation} {fate:?}");
+            assert_eq!((info.last_error, info.primary_epoch), (None, 2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_coordinator_ends_this_one() {
+    let stage = Stage::stable(document()).await;
+    *stage.platform.fate.lock() = Some((4, Fate::Taken));
+    stage.deploy("1.1.0").await;
+    let info = stage.until(|info| info.stopped.is_some()).await;
+    assert!(info.stopped.is_some_and(|why| why.contains("another coordinator")));
+    let refused = stage.conductor.command(Command::Pause).await.unwrap_err();
+    assert!(refused.to_string().contains("another coordinator"), "{refused}");
+    assert_eq!(stage.platform.state.lock().as_ref().map(|state| state.generation), Some(3));
+}
+
+#[tokio::test]
+async fn a_candidate_that_hangs_loses_its_reads_and_holds_nobody_up() {
+    let mut document = document();
+    document.spec.rollout.steps[0].pause = true;
+    let stage = Stage::stable(document).await;
+    stage.deploy("1.1.0").await;
+    stage.until(|info| info.why.contains("waits for `jadeshift promote`")).await;
+    stage.nodes.change(Colour::Green, |manners| manners.hangs = true);
+    stage.until(|info| info.why.contains("green has not answered")).await;
+    // Commands are answered while a node hangs.
+    let asked = Instant::now();
+    stage.conductor.command(Command::Pause).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    let info = stage.finished(1).await;
+    assert_eq!(info.history[0].outcome, Outcome::RolledBack);
+    assert!(info.history[0].reason.contains("green has not answered"), "{}", info.history[0].reason);
+}
+
+#[tokio::test]
+async fn an_active_environment_that_hangs_rolls_nothing_back() {
+    let mut document = document();
+    document.spec.rollout.steps[0].requests_min = 1_000_000;
+    let stage = Stage::stable(document).await;
+    stage.deploy("1.1.0").await;
+    stage.until(|info| matches!(info.phase, Phase::Shifting { .. })).await;
+    stage.nodes.change(Colour::Blue, |manners| manners.hangs = true);
+    let info = stage.until(|info| info.why.contains("blue has not answered for 4")).await;
+    assert!(matches!(info.phase, Phase::Shifting { .. }), "{:?}", info.phase);
+}
+
+#[tokio::test]
+async fn a_new_primary_that_hangs_at_its_promotion_is_promoted_when_it_returns() {
+    let mut document = document();
+    document.spec.handover.hold_ms_max = 200;
+    let stage = Stage::stable(document).await;
+    // The commit is generation 12; the node hangs before it can be told.
+    *stage.platform.fate.lock() = Some((12, Fate::HangsAfter));
+    stage.deploy("1.1.0").await;
+    stage.platform.hanging.notified().await;
+    stage.nodes.change(Colour::Green, |manners| manners.hangs = true);
+    stage.conductor.crash().await;
+    *stage.platform.fate.lock() = None;
+    let conductor = crate::Conductor::start(stage.platform.clone(), stage.document.clone()).await.unwrap();
+    let info =
+        super::stage::until(&conductor, |info| info.why.contains("green is primary and cannot be told so")).await;
+    assert_eq!((info.primary, info.primary_epoch), (Colour::Green, 2));
+    stage.nodes.change(Colour::Green, |manners| manners.hangs = false);
+    let info = super::stage::until(&conductor, |info| info.history.len() == 1).await;
+    stage.assert_sound();
+    assert_eq!((info.history[0].outcome, info.primary_epoch), (Outcome::Promoted, 2));
+}

@@ -1,0 +1,165 @@
+//! The command line from the outside, as far as it needs no node.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn jadeshift(dir: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_jadeshift"))
+        .env("JADESHIFT_DIR", dir.join("deployment"))
+        .env_remove("JADESHIFT_LOG")
+        .current_dir(dir)
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn fails(output: &Output, code: i32, words: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert_eq!(stdout(output), "", "an error is no data");
+    assert!(message.starts_with("jadeshift: ") && message.lines().count() == 1, "{message}");
+    for word in words {
+        assert!(message.contains(word), "`{word}` is missing in: {message}");
+    }
+}
+
+#[test]
+fn every_command_says_that_nothing_runs_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for words in [
+        &["info"][..],
+        &["status", "--watch"],
+        &["deploy", "1.1.0", "--wait"],
+        &["promote", "--full"],
+        &["pause"],
+        &["resume"],
+        &["rollback", "--reason", "no reason"],
+        &["switch", "green"],
+        &["canary", "half"],
+        &["health"],
+        &["monitor"],
+        &["verify", "--deep"],
+    ] {
+        let output = jadeshift(dir.path(), words);
+        fails(&output, 4, &["no deployment runs in", "deployment", "jadeshift --dir", "up"]);
+    }
+    fails(&jadeshift(dir.path(), &["down"]), 4, &["the folder holds no deployment"]);
+    assert!(!dir.path().join("deployment").exists(), "asking must not create a folder");
+}
+
+#[test]
+fn an_up_that_died_is_said_to_be_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("deployment");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("folder.json"), r#"{"format": 1}"#).unwrap();
+    // A port that was free a moment ago: nobody answers there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let control = format!(r#"{{"address": "127.0.0.1:{port}", "token": "t", "pid": 4194304}}"#);
+    std::fs::write(folder.join("control.json"), control).unwrap();
+    fails(&jadeshift(dir.path(), &["info"]), 4, &["does not answer", "4194304", "up` continues"]);
+}
+
+#[test]
+fn a_folder_of_a_newer_jadeshift_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("deployment");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("folder.json"), r#"{"format": 99}"#).unwrap();
+    fails(&jadeshift(dir.path(), &["info"]), 1, &["newer jadeshift", "99"]);
+}
+
+#[test]
+fn a_bad_document_is_named_with_its_field_and_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+    let cases = [
+        ("spec: {rollout: {steps: [{sharePercent: 130}]}}\n", &["sharePercent", "130", "from 1 to 100"][..]),
+        ("spec: {shade: blue}\n", &["spec", "shade"]),
+        ("spec: {versions: {\"2\": {fault: {errors: 0.1}}}}\n", &["fault", "mode: development"]),
+        ("spec: [\n", &["shop.yaml"]),
+    ];
+    for (spec, words) in cases {
+        std::fs::write(dir.path().join("shop.yaml"), format!("{head}{spec}")).unwrap();
+        for command in
+            [&["check", "-f", "shop.yaml"][..], &["up", "-f", "shop.yaml"], &["up", "-f", "shop.yaml", "--detach"]]
+        {
+            let output = jadeshift(dir.path(), command);
+            fails(&output, 2, words);
+            assert!(stderr(&output).contains("shop.yaml"));
+        }
+    }
+    fails(&jadeshift(dir.path(), &["check", "-f", "missing.yaml"]), 2, &["missing.yaml", "No such file"]);
+    assert!(!dir.path().join("deployment").exists(), "a bad document must not create a folder");
+}
+
+#[test]
+fn a_good_document_is_summed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+    std::fs::write(dir.path().join("shop.yaml"), text).unwrap();
+    let output = jadeshift(dir.path(), &["check", "-f", "shop.yaml"]);
+    assert!(output.status.success());
+    assert!(stdout(&output).starts_with("shop.yaml: good\n"), "{}", stdout(&output));
+    let output = jadeshift(dir.path(), &["check", "-f", "shop.yaml", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["spec"]["rollout"]["steps"][3]["sharePercent"], 100);
+}
+
+#[test]
+fn a_bad_version_label_is_refused_before_anything_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    fails(&jadeshift(dir.path(), &["deploy", "a b"]), 2, &["`a b`", "letters, digits"]);
+}
+
+#[test]
+fn usage_errors_have_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    for words in
+        [&[][..], &["purple"], &["switch", "purple"], &["info", "--output", "xml"], &["node", "--connectivity", "1"]]
+    {
+        let output = jadeshift(dir.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn help_and_version_are_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = jadeshift(dir.path(), &["--help"]);
+    assert!(output.status.success());
+    for part in ["Exit codes:", "130", "deploy", "status", "jadeshift demo"] {
+        assert!(stdout(&output).contains(part), "{part} is missing");
+    }
+    let output = jadeshift(dir.path(), &["deploy", "--help"]);
+    assert!(stdout(&output).contains("jadeshift deploy 1.1.0 --wait"));
+    let output = jadeshift(dir.path(), &["--version"]);
+    assert_eq!(stdout(&output), format!("jadeshift {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completion_is_printed_for_each_shell() {
+    let dir = tempfile::tempdir().unwrap();
+    for (shell, part) in [
+        ("bash", "complete -F _jadeshift"),
+        ("zsh", "#compdef jadeshift"),
+        ("fish", "complete -c jadeshift"),
+        ("elvish", "edit:completion:arg-completer[jadeshift]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let output = jadeshift(dir.path(), &["completion", shell]);
+        assert!(output.status.success());
+        assert!(stdout(&output).contains(part) && stdout(&output).contains("canary"), "{shell}");
+        assert_eq!(stderr(&output), "");
+    }
+}
