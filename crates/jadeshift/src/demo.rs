@@ -29,6 +29,7 @@ use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::output::Printer;
 use crate::signals::Interrupts;
+use crate::text::{short_digests, table::megabytes};
 use acts::ACTS;
 use checker::Checker;
 use conductor::Info;
@@ -93,11 +94,11 @@ impl Tools {
         let (shown_at, shown_total) = std::mem::replace(&mut self.shown, (Instant::now(), total));
         let rate = (total - shown_total) as f64 / shown_at.elapsed().as_secs_f64().max(0.001);
         let elapsed = self.started.elapsed().as_secs_f64();
+        let text = short_digests(text);
         self.say(&format!("{elapsed:6.1} s  {act}  {text}  [{rate:.0} requests/s, {failed} failed]"));
     }
 
     fn note_memory(&mut self, info: &Info) {
-        let megabytes = crate::text::table::megabytes;
         self.memory.raise_to(Memory {
             blue: megabytes(info.nodes.blue.resident_bytes),
             green: megabytes(info.nodes.green.resident_bytes),

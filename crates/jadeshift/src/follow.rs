@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::text::{phase_name, shape};
-use conductor::Info;
+use conductor::{Event, Info};
 use rollout::Record;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -76,9 +76,40 @@ impl News {
     }
 }
 
+/// Tells events once.
+#[derive(Default)]
+pub struct Events {
+    last: Option<Event>,
+}
+
+impl Events {
+    /// Begins after what happened until `at_ms`.
+    pub fn after(info: &Info, at_ms: u64) -> Self {
+        Self { last: info.events.iter().rev().find(|event| event.at_ms < at_ms).cloned() }
+    }
+
+    /// What happened since the last call, oldest first; the first call tells the last event only, so that it is known
+    /// where things stand.
+    pub fn new<'a>(&mut self, info: &'a Info) -> &'a [Event] {
+        let first = match &self.last {
+            None => info.events.len().saturating_sub(1),
+            // A shown event that is gone already: so many happened since that all are new.
+            Some(last) => info.events.iter().rposition(|event| event == last).map_or(0, |position| position + 1),
+        };
+        let new = &info.events[first..];
+        if let Some(event) = new.last() {
+            self.last = Some(event.clone());
+        }
+        new
+    }
+}
+
 /// Phase and reason in a line.
 pub fn line(info: &Info) -> String {
-    format!("{}: {}", phase_name(&info.phase), info.why)
+    let phase = phase_name(&info.phase);
+    // Some reasons begin with the phase's name themselves.
+    let why = info.why.strip_prefix(&phase).map_or(info.why.as_str(), |rest| rest.trim_start_matches([':', ' ']));
+    format!("{phase}: {why}")
 }
 
 /// How rollout `run` ended, if it has.
@@ -90,4 +121,53 @@ pub fn ended(info: &Info, run: u64) -> Option<&Record> {
 pub fn timed_out(what: &str, timeout_ms: u64, last: Option<&str>) -> Failure {
     let why = format!("not within {timeout_ms} ms; last seen: {}", last.unwrap_or("nothing"));
     Failure::new(ExitCode::TimedOut, what, why).advise("the deployment goes on; see `jadeshift info`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(events: &[u64]) -> Info {
+        let node = serde_json::json!({
+            "status": "stopped", "why": null, "version_running": null, "http": null, "admin": null, "role": null,
+            "epoch_seen": 0, "lsn": 0, "lag_records": null, "lag_ms": null, "ready": false, "failed": null,
+            "held_writes": 0, "databases": 0, "vectors": 0, "unindexed": 0, "resident_bytes": 0
+        });
+        let events: Vec<_> = events.iter().map(|at_ms| serde_json::json!({"at_ms": at_ms, "text": "e"})).collect();
+        serde_json::from_value(serde_json::json!({
+            "name": "shop", "phase": {"name": "rolling_back", "since_ms": 1, "reason": "r"},
+            "why": "rolling back: 5 of 9 reads failed", "generation": 1, "epoch": 1, "primary": "blue",
+            "primary_epoch": 1, "active": "blue", "versions": {"blue": null, "green": null},
+            "share_percent": {"blue": 100, "green": 0}, "share_in_effect": null,
+            "nodes": {"blue": node, "green": node}, "traffic": null, "verdicts": [], "run": null, "history": [],
+            "handovers": [], "events": events, "last_error": null, "stopped": null
+        }))
+        .unwrap()
+    }
+
+    fn times(events: &[Event]) -> Vec<u64> {
+        events.iter().map(|event| event.at_ms).collect()
+    }
+
+    #[test]
+    fn each_event_is_told_once_also_when_old_ones_are_forgotten() {
+        let mut events = Events::default();
+        assert_eq!(times(events.new(&info(&[1, 2]))), [2]);
+        assert_eq!(times(events.new(&info(&[1, 2]))), Vec::<u64>::new());
+        assert_eq!(times(events.new(&info(&[2, 3, 4]))), [3, 4]);
+        assert_eq!(times(events.new(&info(&[8, 9]))), [8, 9]);
+        let mut events = Events::after(&info(&[1, 2, 3]), 2);
+        assert_eq!(times(events.new(&info(&[1, 2, 3]))), [2, 3]);
+    }
+
+    #[test]
+    fn moved_numbers_are_no_news_and_the_phase_is_not_said_twice() {
+        let mut news = News::default();
+        let mut now = info(&[]);
+        assert_eq!(news.line(&now).as_deref(), Some("rolling back: 5 of 9 reads failed"));
+        now.why = "rolling back: 6 of 11 reads failed".into();
+        assert_eq!(news.line(&now), None);
+        now.why = "blue has all reads again".into();
+        assert_eq!(news.line(&now).as_deref(), Some("rolling back: blue has all reads again"));
+    }
 }

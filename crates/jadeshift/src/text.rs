@@ -27,9 +27,19 @@ pub fn time_of_day(at_ms: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// A sentence without its numbers: two of the same shape say the same thing.
+/// A sentence with the beginnings of its digests, instead of their 64 characters.
+pub fn short_digests(sentence: &str) -> String {
+    let short = |word: &str| match word.len() {
+        64 if word.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("{}…", &word[..12]),
+        _ => word.to_string(),
+    };
+    sentence.split(' ').map(short).collect::<Vec<_>>().join(" ")
+}
+
+/// A sentence without its numbers and their units of time: two of the same shape say the same thing.
 pub fn shape(sentence: &str) -> String {
-    sentence.chars().filter(|c| !c.is_ascii_digit()).collect()
+    let plain: String = sentence.chars().filter(|c| !c.is_ascii_digit() && !matches!(c, '.' | ',')).collect();
+    plain.replace(" ms", " s").replace(" min", " s")
 }
 
 #[cfg(test)]

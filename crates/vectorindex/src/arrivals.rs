@@ -78,8 +78,13 @@ impl Arrivals {
 
     /// The graph has all of the batch that is still live. After a compaction the entries are looked at once more.
     pub(crate) fn finish(&mut self, batch: &Batch) {
-        if batch.end.compactions == self.compactions {
-            self.waiting = batch.end.position;
+        self.finish_before(batch.end);
+    }
+
+    /// As `finish`, for all entries before the cursor.
+    pub(crate) fn finish_before(&mut self, cursor: Cursor) {
+        if cursor.compactions == self.compactions {
+            self.waiting = cursor.position;
             self.forget();
         }
     }

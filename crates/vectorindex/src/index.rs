@@ -1,5 +1,6 @@
 //! The index of one database: what is stored, what waits, and the graph.
 
+mod building;
 pub(crate) mod indexing;
 pub(crate) mod searching;
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub struct VectorIndex {
     permits: Permits,
     /// Vectors in the graph, removed ones included, for those who do not want to wait for its lock.
     graph_entries: AtomicUsize,
+    /// Vectors that waited and are in the first graph, which is not in place yet.
+    first_build: AtomicUsize,
     /// Vectors that a rebuild of the graph has still to add.
     rebuild_left: AtomicUsize,
     indexer: Mutex<Indexer>,
@@ -85,6 +88,7 @@ impl VectorIndex {
             graph: RwLock::default(),
             permits: Permits::new(),
             graph_entries: AtomicUsize::new(0),
+            first_build: AtomicUsize::new(0),
             rebuild_left: AtomicUsize::new(0),
             indexer: Mutex::new(Indexer::new(codec)),
             rebuilds: AtomicU64::new(0),

@@ -7,7 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `options` | how an index is set up, and its defaults |
-//! | `index` | [`VectorIndex`]: inserting, removing, reading; `searching` and `indexing` beside it |
+//! | `index` | [`VectorIndex`]: inserting, removing, reading; `searching`, `indexing`, `building` beside it |
 //! | `store` | the vectors, in chunks that never move |
 //! | `arrivals` | what was inserted, in order: the part that the graph does not have yet |
 //! | `graph` | the only user of `usearch`, with the rules that keep it safe |
@@ -25,7 +25,7 @@ mod ranking;
 mod score;
 mod store;
 
-pub use crate::index::indexing::{ADD, WAIT, IndexError, Progress};
+pub use crate::index::indexing::{IndexError, Progress};
 pub use crate::index::searching::{SearchError, SearchMode};
 pub use crate::index::{InsertError, Stats, VectorIndex};
 pub use crate::options::{Kind, Metric, Options, OptionsError, Quantization};

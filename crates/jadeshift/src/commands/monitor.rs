@@ -5,10 +5,10 @@ use super::info::now_ms;
 use crate::cli::Globals;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
-use crate::follow::{Looks, ended, line, timed_out};
+use crate::follow::{Events, Looks, ended, line, timed_out};
 use crate::output::Printer;
 use crate::text::time_of_day;
-use conductor::{Event, Info};
+use conductor::Info;
 use rollout::{Outcome, Phase};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ fn verdict(printer: &Printer, info: &Info, run: Option<u64>) -> Option<ExitCode>
 /// What was shown.
 #[derive(Default)]
 struct Seen {
-    event: Option<Event>,
+    events: Events,
     verdicts: BTreeMap<String, String>,
 }
 
@@ -68,7 +68,7 @@ impl Seen {
     /// Events after the last shown one, and verdicts with another outcome, each as text and as JSON.
     fn news(&mut self, info: &Info) -> Vec<(String, serde_json::Value)> {
         let mut news = Vec::new();
-        for event in self.new_events(info) {
+        for event in self.events.new(info) {
             let text = format!("{} {}", time_of_day(event.at_ms), event.text);
             news.push((text, json!({"at_ms": event.at_ms, "event": event.text})));
         }
@@ -82,20 +82,5 @@ impl Seen {
             }
         }
         news
-    }
-
-    fn new_events<'a>(&mut self, info: &'a Info) -> &'a [Event] {
-        let new = match &self.event {
-            // Earlier ones were shown to somebody else; the last one says where things stand.
-            None => &info.events[info.events.len().saturating_sub(1)..],
-            Some(shown) => {
-                let after = info.events.iter().rposition(|event| event == shown).map_or(0, |position| position + 1);
-                &info.events[after..]
-            }
-        };
-        if let Some(event) = new.last() {
-            self.event = Some(event.clone());
-        }
-        new
     }
 }

@@ -2,11 +2,12 @@
 
 use super::Tools;
 use super::examine::examine;
+use super::pauses::now_ms;
 use super::report::{ActReport, word};
 use crate::exit::ExitCode;
 use crate::failure::Failure;
-use crate::follow::{News, ended, line};
-use conductor::Info;
+use crate::follow::{Events, ended, line};
+use conductor::{HandoverTiming, Info};
 use rollout::{Command, Outcome, Phase, Record};
 use std::time::{Duration, Instant};
 
@@ -97,10 +98,16 @@ impl Exposure {
 
 /// Plays one act and checks the data at its end.
 pub async fn play(tools: &mut Tools, number: usize, act: &Act) -> Result<Played, Failure> {
-    let started = Instant::now();
+    let (started, began_ms) = (Instant::now(), now_ms());
     tools.say(&format!("\nAct {number}, {}: {}", act.name, act.announcement));
     let (record, exposure) = release(tools, act).await?;
     tools.say(&format!("  {}: {}", word(record.outcome), record.reason));
+    for handover in tools.control.info().await?.handovers.iter().filter(|handover| handover.at_ms >= began_ms) {
+        let HandoverTiming { to, seal_to_promote_ms, .. } = handover;
+        tools.say(&format!(
+            "  the right to write moved to {to}: {seal_to_promote_ms:.1} ms from the seal to the promotion"
+        ));
+    }
     let mut complaints = Vec::new();
     tools.place.set(format!("in act {}, while its data was checked", act.name));
     match examine(&tools.session, &tools.shared).await {
@@ -133,12 +140,13 @@ pub async fn play(tools: &mut Tools, number: usize, act: &Act) -> Result<Played,
 /// Deploys, watches, and if the act wants it rolls back; ends when the outcome is recorded.
 async fn release(tools: &mut Tools, act: &Act) -> Result<(Record, Exposure), Failure> {
     let deadline = Instant::now() + ACT_TIMEOUT;
+    let began_ms = now_ms();
     let info = tools.control.command(&Command::Deploy { version: act.version.into() }).await?;
     let what = format!("act {} has no outcome", act.name);
     let run = info.run.as_ref().map(|run| run.id);
     let run = run.ok_or_else(|| Failure::failed(&what, "the deployment does not say which rollout it began"))?;
     let mut exposure = Exposure::default();
-    let mut news = News::default();
+    let mut events = Events::after(&info, began_ms);
     let mut heartbeat = Instant::now();
     let mut served: Option<(Instant, u64)> = None;
     let mut rollback_said = false;
@@ -146,11 +154,14 @@ async fn release(tools: &mut Tools, act: &Act) -> Result<(Record, Exposure), Fai
         let info = tools.control.info().await?;
         exposure.note(&info);
         tools.place.set(format!("in act {}, {}", act.name, line(&info)));
-        let said = news.line(&info);
-        if said.is_some() || heartbeat.elapsed() > HEARTBEAT {
+        let mut news: Vec<String> = events.new(&info).iter().map(|event| event.text.clone()).collect();
+        if news.is_empty() && heartbeat.elapsed() > HEARTBEAT {
+            news.push(line(&info));
+        }
+        if !news.is_empty() {
             heartbeat = Instant::now();
             tools.note_memory(&info);
-            tools.say_progress(act.name, &line(&info));
+            news.iter().for_each(|text| tools.say_progress(act.name, text));
         }
         if let Some(record) = ended(&info, run) {
             return Ok((record.clone(), exposure));

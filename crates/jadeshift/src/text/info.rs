@@ -1,7 +1,7 @@
 //! `jadeshift info`.
 
 use super::table::{Table, grouped, megabytes};
-use super::{phase_name, since_ms, span, time_of_day};
+use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
 use rollout::Outcome;
 use wire::Colour;
@@ -22,7 +22,7 @@ pub fn info(info: &Info, now_ms: u64) -> String {
 fn head(info: &Info, now_ms: u64) -> String {
     let phase = phase_name(&info.phase);
     let since = since_ms(&info.phase).map(|since_ms| format!(" for {}", span(now_ms.saturating_sub(since_ms))));
-    format!("{}: {phase}{}\n{}\n", info.name, since.unwrap_or_default(), info.why)
+    format!("{}: {phase}{}\n{}\n", info.name, since.unwrap_or_default(), short_digests(&info.why))
 }
 
 fn environments(info: &Info) -> String {

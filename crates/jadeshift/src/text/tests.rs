@@ -266,11 +266,19 @@ gateway         -        -                 -      200 in 1.2 ms  127.0.0.1:8080
 }
 
 #[test]
+fn digests_are_shortened_and_nothing_else() {
+    let digest = "0123456789abcdef".repeat(4);
+    assert_eq!(short_digests(&format!("both have {digest} at 5")), "both have 0123456789ab… at 5");
+    assert_eq!(short_digests("a b"), "a b");
+}
+
+#[test]
 fn times_are_short() {
     assert_eq!(
         [0, 999, 1_050, 9_999, 10_000, 119_999, 120_000, 7_200_000].map(span),
         ["0 ms", "999 ms", "1.0 s", "9.9 s", "10 s", "119 s", "2 min", "2 h"]
     );
     assert_eq!(time_of_day(NOW_MS), "22:13:20");
-    assert_eq!(shape("63 of 100"), shape("7 of 100"));
+    assert_eq!(shape("63 of 1,000 (350 ms)"), shape("7 of 100 (1.5 s)"));
+    assert_ne!(shape("step 1 holds"), shape("step 1 is done"));
 }

@@ -58,6 +58,7 @@ fn explain(text: &str, error: &serde_json::Error) -> String {
     let at = (line_start + column.saturating_sub(1)).min(text.len());
     match not_a_number(text.as_bytes(), at) {
         Some((name, start)) => {
+            let column = start.saturating_sub(line_start) + 1;
             let place = place(text, start).map(|place| format!("{place}, ")).unwrap_or_default();
             format!("JSON has no {name} ({place}line {line} column {column}): send finite numbers")
         }

@@ -65,7 +65,7 @@ async fn logins_are_limited_by_address() {
     node.post("/v1/auth/forgot-password", &json!({ "username": "admin" })).await.expect(429);
     node.post("/v1/auth/forgot-password", &json!({ "email": "a@b" })).await.expect(200);
     let text = String::from_utf8(node.get("/metrics").await.body.to_vec()).unwrap();
-    assert!(text.contains("\njadevectordb_rate_limit_exceeded_total 1\n"));
+    assert!(text.contains("\njadevectordb_rate_limit_exceeded_total 2\n"));
     assert!(text.contains("\njadevectordb_failed_logins_total 6\n"));
 }
 
@@ -176,7 +176,10 @@ async fn users_are_administered() {
         (r#"{"password":"12345678"}"#, "`username` is required: a non-empty string"),
         (r#"{"username":"x"}"#, "`password` is required: a non-empty string"),
         (r#"{"username":"x","password":"1234567"}"#, "`password` has 7 characters, it needs at least 8"),
-        (r#"{"username":"x","password":"12345678","roles":"admin"}"#, "`roles` must be an array of strings, got \"admin\""),
+        (
+            r#"{"username":"x","password":"12345678","roles":"admin"}"#,
+            "`roles` must be an array of strings, got \"admin\"",
+        ),
     ] {
         assert_eq!(node.refusal("POST", "/v1/users", body).await, expected);
     }
@@ -207,12 +210,12 @@ async fn passwords_are_changed_by_their_owner_and_reset_by_an_administrator() {
     node.as_user("", "POST", &reset, &body).await.expect(401);
     assert_eq!(node.post(&reset, &body).await.expect(200)["must_change_password"], true);
     node.as_user(&token, "GET", "/v1/databases", &json!({})).await.expect(401);
-    let login = node.post("/v1/auth/login", &json!({ "username": "ada", "password": "from an admin" })).await.expect(200);
+    let login =
+        node.post("/v1/auth/login", &json!({ "username": "ada", "password": "from an admin" })).await.expect(200);
     assert_eq!(login["must_change_password"], true);
     node.put("/v1/users/none/password", &change("a", "12345678")).await.expect(404);
-    let refusal = node
-        .refusal("POST", "/v1/auth/reset-password", r#"{"reset_token":"x","new_password":"12345678"}"#)
-        .await;
+    let refusal =
+        node.refusal("POST", "/v1/auth/reset-password", r#"{"reset_token":"x","new_password":"12345678"}"#).await;
     assert!(refusal.starts_with("`reset_token` is not valid"));
 }
 

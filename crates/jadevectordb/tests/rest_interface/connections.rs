@@ -13,7 +13,10 @@ async fn connect(node: &TestNode) -> TcpStream {
 /// Everything until the other side closes.
 async fn rest_of(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut text)).await.expect("closed in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut text))
+        .await
+        .expect("closed in time")
+        .unwrap();
     String::from_utf8(text).unwrap()
 }
 

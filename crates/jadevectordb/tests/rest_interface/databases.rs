@@ -87,10 +87,7 @@ async fn each_bad_field_is_named() {
         (r#"{"name":""}"#, "`name` is empty, it must have 1 to 1024 bytes"),
         (r#"{"name":5}"#, "`name` must be a string, got 5"),
         (r#"{"name":"x","description":[]}"#, "`description` must be a string, got []"),
-        (
-            r#"{"name":"x","vectorDimension":0}"#,
-            "`vectorDimension` must be a whole number from 1 to 10000, got 0",
-        ),
+        (r#"{"name":"x","vectorDimension":0}"#, "`vectorDimension` must be a whole number from 1 to 10000, got 0"),
         (
             r#"{"name":"x","vectorDimension":10001}"#,
             "`vectorDimension` must be a whole number from 1 to 10000, got 10001",

@@ -62,7 +62,10 @@ async fn a_follower_forwards_writes_and_reads_them_back() {
     assert_eq!(green.node.counters().forwarded.load(Ordering::Relaxed), 21);
     // Status, body and headers of a refusal are the primary's.
     let refused = green.post(&base, &json!({ "id": "a", "values": [1] })).await;
-    assert_eq!((refused.status, refused.error().as_str()), (400, "`values` has 1 numbers, the database has dimension 2"));
+    assert_eq!(
+        (refused.status, refused.error().as_str()),
+        (400, "`values` has 1 numbers, the database has dimension 2")
+    );
     // Who may is decided by the node that does it.
     assert_eq!(green.as_user("wrong", "POST", &base, &vector("x")).await.status, 401);
     green.delete(&format!("{base}/0")).await.expect(200);

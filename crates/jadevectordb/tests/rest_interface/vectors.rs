@@ -26,7 +26,8 @@ async fn a_vector_is_stored_read_replaced_and_deleted() {
     let got = node.get(&format!("{base}/a")).await.expect(200);
     assert_eq!(got, json!({ "id": "a", "values": [2.0, 3.0] }), "replaced with everything it had");
 
-    let updated = node.put(&format!("{base}/b"), &json!({ "values": [0, 1], "metadata": { "k": "v" } })).await.expect(200);
+    let updated =
+        node.put(&format!("{base}/b"), &json!({ "values": [0, 1], "metadata": { "k": "v" } })).await.expect(200);
     assert_eq!(updated, json!({ "status": "success" }));
     assert_eq!(node.get(&format!("{base}/b")).await.expect(200)["metadata"], json!({ "k": "v" }));
 
@@ -95,7 +96,10 @@ async fn pages_are_ordered_and_counted() {
     let vectors: Vec<Value> = (0..75).rev().map(|n| json!({ "id": format!("v{n:02}"), "values": [n] })).collect();
     node.post(&format!("{base}/batch"), &json!({ "vectors": vectors })).await.expect(201);
     let page = node.get(&format!("{base}?limit=10&offset=70")).await.expect(200);
-    assert_eq!((page["total"].as_u64(), page["limit"].as_u64(), page["offset"].as_u64()), (Some(75), Some(10), Some(70)));
+    assert_eq!(
+        (page["total"].as_u64(), page["limit"].as_u64(), page["offset"].as_u64()),
+        (Some(75), Some(10), Some(70))
+    );
     let ids: Vec<&str> = page["vectors"].as_array().unwrap().iter().map(|v| v["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["v70", "v71", "v72", "v73", "v74"]);
     assert_eq!(page["vectors"][0], json!({ "id": "v70", "values": [70.0], "metadata": {} }));
@@ -137,7 +141,8 @@ async fn a_batch_is_stored_whole_with_its_metadata_or_not_at_all() {
         ),
         (
             r#"{"vectors":[["x",[1,2]]]}"#,
-            "the body has the wrong shape: invalid type: sequence, expected a JSON object at line 1 column 12".to_owned(),
+            "the body has the wrong shape: invalid type: sequence, expected a JSON object at line 1 column 12"
+                .to_owned(),
         ),
         (r#"{"vectors":[{"values":[1,2]}]}"#, "`vectors[0].id` is required: a non-empty string".to_owned()),
         (
@@ -178,8 +183,7 @@ async fn many_are_read_at_once_by_any_of_three_names() {
         let got = node.post(&path, &json!({ name: ["b", "none", "a"] })).await.expect(200);
         assert_eq!(got["count"], 2);
         assert!(got["database_id"].as_str().unwrap().starts_with("db_"));
-        let expected =
-            json!([{ "id": "b", "values": [2.0] }, { "id": "a", "values": [1.0], "metadata": { "k": 1 } }]);
+        let expected = json!([{ "id": "b", "values": [2.0] }, { "id": "a", "values": [1.0], "metadata": { "k": 1 } }]);
         assert_eq!(got["vectors"], expected);
     }
     assert_eq!(node.post(&path, &json!({ "ids": ["none"] })).await.expect(200)["vectors"], json!([]));
@@ -237,7 +241,7 @@ async fn each_bad_input_is_named_and_stores_nothing() {
             r#"{"id":"a","values":[1,1e39]}"#,
             "values[1] is 1e39, which is beyond the range of a 32-bit float (3.4028235e38)",
         ),
-        (r#"{"id":"a","values":[1,NaN]}"#, "JSON has no NaN (values[1], line 1 column 22): send finite numbers"),
+        (r#"{"id":"a","values":[1,NaN]}"#, "JSON has no NaN (values[1], line 1 column 23): send finite numbers"),
         (
             r#"{"id":"a","values":[-Infinity,1]}"#,
             "JSON has no -Infinity (values[0], line 1 column 21): send finite numbers",

@@ -51,14 +51,29 @@ fn what_waits_is_found_beside_what_is_in_the_graph() {
     let index = VectorIndex::new(small(Metric::Euclidean, Quantization::F16)).unwrap();
     let vectors = clustered(&mut random, 1_500, 24);
     let slots = index.insert_batch(&vectors).unwrap();
+    let check = |slots: &[Slot], vectors: &[Vec<f32>]| {
+        for (slot, values) in slots.iter().zip(vectors) {
+            let hits = index.search(values, 5, SearchMode::Auto).unwrap();
+            assert_eq!((hits[0].slot, hits[0].score, hits.len()), (*slot, 1.0, 5));
+        }
+    };
+    // The first graph is complete before it is used.
     let progress = index.index_some(1_000).unwrap();
     assert_eq!((progress.done, progress.remaining), (1_000, 500));
-    assert_eq!(index.unindexed(), 500);
+    assert!(!asks_graph(&index, &vectors[0], 5));
+    check(&slots, &vectors);
+    index_all(&index);
     assert!(asks_graph(&index, &vectors[0], 5));
-    for (slot, values) in slots.iter().zip(&vectors).skip(1_000) {
-        let hits = index.search(values, 5, SearchMode::Auto).unwrap();
-        assert_eq!((hits[0].slot, hits[0].score, hits.len()), (*slot, 1.0, 5));
-    }
+    // Later ones join it one by one.
+    let more = clustered(&mut random, 500, 24);
+    let more_slots = index.insert_batch(&more).unwrap();
+    assert_eq!(index.unindexed(), 500);
+    let progress = index.index_some(200).unwrap();
+    assert_eq!((progress.done, progress.remaining), (200, 300));
+    assert!(asks_graph(&index, &vectors[0], 5));
+    check(&more_slots[200..], &more[200..]);
+    index_all(&index);
+    assert_eq!((index.stats().indexed, index.stats().rebuilds), (2_000, 0));
 }
 
 #[test]
