@@ -2,6 +2,7 @@
 
 mod dataset;
 mod gateway;
+mod handover;
 mod index;
 mod load;
 mod node;
@@ -29,6 +30,7 @@ pub enum Bench {
     Node(node::Arguments),
     Gateway(gateway::Arguments),
     Index(index::Arguments),
+    Handover(handover::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -61,6 +63,10 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::Index(arguments) => {
             let strict = arguments.strict;
             (index::bench(arguments).await?, strict)
+        }
+        Bench::Handover(arguments) => {
+            let strict = arguments.strict;
+            (handover::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

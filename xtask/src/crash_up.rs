@@ -3,19 +3,16 @@
 //! Writers go on all the time. Whatever the moment, the rollout must end where it would have ended, and every
 //! acknowledged write must be there, in both colours alike.
 
-mod deployment;
-mod writers;
-
 use crate::bench::process;
+use crate::deployment::{Deployment, Pace};
+use crate::writers::Writers;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use deployment::Deployment;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use writers::Writers;
 
 /// How long a rollout may take, restarts included.
 const ROLLOUT_LIMIT: Duration = Duration::from_secs(90);
@@ -81,7 +78,7 @@ pub async fn run(options: CrashUp) -> Result<()> {
 
 async fn upgrade(program: &std::path::Path, kill_after: Option<Duration>) -> Result<Ended> {
     let folder = process::work_folder(None)?;
-    let mut deployment = Deployment::start(program, folder.path()).await?;
+    let mut deployment = Deployment::start(program, folder.path(), &Pace::brisk()).await?;
     let result = upgrade_in(&mut deployment, kill_after).await;
     let ended = deployment.down();
     let result = result?;

@@ -2,7 +2,9 @@
 
 mod bench;
 mod crash_up;
+mod deployment;
 mod serve;
+mod writers;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;

@@ -4,7 +4,7 @@
 use crate::journal::{Journal, Trouble};
 use crate::observe::{NODE_TIMEOUT, Sight, Target};
 use client::{CallError, Http};
-use rollout::{RoleCall, World, role_call};
+use rollout::{RoleCall, RoleWanted, World, role_call};
 use std::time::{Duration, Instant};
 use wire::Colour;
 use wire::admin::{Follow, Lsn, ProveFollow};
@@ -12,7 +12,7 @@ use wire::admin::{Follow, Lsn, ProveFollow};
 /// Makes every call that is due. True when one changed something, so that the next decision need not look again.
 pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
     let mut changed = false;
-    for colour in Colour::BOTH {
+    for colour in primary_first(world) {
         let Some(wanted) = &world.environments.get(colour).role else {
             journal.forget(Trouble::Role(colour));
             continue;
@@ -28,6 +28,14 @@ pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, j
         changed |= journal.note(Trouble::Role(colour), made).is_some();
     }
     changed
+}
+
+/// Whoever shall follow can do so only when the other reigns: asked in this order, both happen in one turn.
+fn primary_first(world: &World) -> [Colour; 2] {
+    match world.environments.green.role {
+        Some(RoleWanted::Primary { .. }) => [Colour::Green, Colour::Blue],
+        _ => Colour::BOTH,
+    }
 }
 
 async fn make(

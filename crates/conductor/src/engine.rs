@@ -16,7 +16,7 @@ use rollout::{Command, Judgement, Observation, Phase, Stage, State, World, comma
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::admin::Lsn;
+use wire::admin::{Lsn, Role};
 use wire::document::BlueGreen;
 use wire::{ByColour, Colour};
 
@@ -192,24 +192,9 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// Makes `next` durable, and it is the state from then on. False when that failed and has to be tried again. The
-    /// digest at the seal is asked for meanwhile: reading it changes nothing.
+    /// Makes `next` durable, and it is the state from then on. False when that failed and has to be tried again.
     async fn advance(&mut self, next: State) -> Result<bool, Fatal> {
-        let stored = match digest_wanted(&next) {
-            Some((to, lsn)) if self.sight.digest_at.get(to).is_none() => {
-                let (target, deadline) = (self.sight.targets.get(to).clone(), self.hold_ends());
-                let asked = ask_digest(target.as_ref(), &self.http, lsn, deadline);
-                let (stored, digest) = tokio::join!(self.platform.store(&next), asked);
-                self.note_digest(to, lsn, digest);
-                stored
-            }
-            Some(_) => self.platform.store(&next).await,
-            None => {
-                self.sight.digest_at = ByColour::new(None, None);
-                self.journal.forget(Trouble::Digest);
-                self.platform.store(&next).await
-            }
-        };
+        let stored = self.platform.store(&next).await;
         match stored {
             Ok(()) => {
                 self.journal.forget(Trouble::Store);
@@ -258,24 +243,38 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// Asks the new primary for its digest at the seal, if that is what the handover waits for.
+    /// Asks the new primary for its digest at the seal, if the handover waits for it. Reading it changes nothing, so it is
+    /// known before the next decision, which can then be the commit.
     async fn compare_at_seal(&mut self) -> bool {
-        let Some((to, lsn)) = digest_wanted(&self.state) else { return false };
+        let Some((to, lsn)) = self.digest_wanted() else {
+            self.sight.digest_at = ByColour::new(None, None);
+            self.journal.forget(Trouble::Digest);
+            return false;
+        };
         if self.sight.digest_at.get(to).as_ref().is_some_and(|(at, _)| *at == lsn) {
             return false;
         }
-        let target = self.sight.targets.get(to).clone();
-        let digest = ask_digest(target.as_ref(), &self.http, lsn, self.hold_ends()).await;
-        self.note_digest(to, lsn, digest)
-    }
-
-    fn note_digest(&mut self, to: Colour, lsn: Lsn, digest: Result<String, String>) -> bool {
+        let target = self.sight.targets.get(to).as_ref();
+        let digest = ask_digest(target, &self.http, lsn, self.hold_ends()).await;
         let digest = self.journal.note(Trouble::Digest, digest.map_err(|why| format!("{to}: {why}")));
+        let known = digest.is_some();
         if let Some(digest) = digest {
             self.sight.saw_digest(to, lsn, digest);
-            return true;
         }
-        false
+        known
+    }
+
+    /// The handover waits for this environment's digest at this LSN.
+    fn digest_wanted(&self) -> Option<(Colour, Lsn)> {
+        let Phase::HandingOver { to, epoch, stage, .. } = &self.state.phase else { return None };
+        match stage {
+            Stage::CatchingUp { lsn, .. } => Some((*to, *lsn)),
+            Stage::Sealing => match self.sight.node(to.other())?.role {
+                Role::Sealed { epoch: sealed, lsn, .. } if sealed == *epoch => Some((*to, lsn)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// When the writes have waited as long as they may.
@@ -326,14 +325,6 @@ impl<P: Platform> Engine<P> {
         });
         let judgement = self.judgement.as_ref();
         self.info.send_replace(Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, stopped));
-    }
-}
-
-/// The handover waits for this environment's digest at this LSN.
-fn digest_wanted(state: &State) -> Option<(Colour, Lsn)> {
-    match &state.phase {
-        Phase::HandingOver { to, stage: Stage::CatchingUp { lsn, .. }, .. } => Some((*to, *lsn)),
-        _ => None,
     }
 }
 

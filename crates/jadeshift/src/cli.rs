@@ -280,7 +280,7 @@ Examples:
   jadeshift monitor --timeout-ms 600000 --interval-ms 500";
 
 const VERIFY: &str = "\
-Ends with exit code 1 when the environments differ.
+Ends with exit code 1 when the environments differ, and 3 when only one of them has data to compare.
 
 Examples:
   jadeshift verify

@@ -84,7 +84,12 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
 async fn verify(globals: &Globals, printer: &Printer, deep: bool) -> Result<ExitCode, Failure> {
     let verified = Control::find(&globals.dir)?.verify(deep).await?;
     printer.result(|| text::verified(&verified), &verified);
-    Ok(if verified.equal { ExitCode::Ok } else { ExitCode::Failed })
+    Ok(match (verified.equal, text::is_compared(&verified)) {
+        (true, _) => ExitCode::Ok,
+        (false, true) => ExitCode::Failed,
+        // One environment alone is neither right nor wrong.
+        (false, false) => ExitCode::Refused,
+    })
 }
 
 async fn down(globals: &Globals, printer: &Printer) -> Result<ExitCode, Failure> {

@@ -8,7 +8,7 @@ mod verified;
 
 pub use info::{info, role};
 pub use phase::{name as phase_name, since_ms};
-pub use verified::verified;
+pub use verified::{is_compared, verified};
 
 /// A span of time: `350 ms`, `4.2 s`, `75 s`, `12 min`, `3 h`.
 pub fn span(ms: u64) -> String {

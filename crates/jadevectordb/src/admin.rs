@@ -238,7 +238,11 @@ async fn digest(State(node): State<Node>, Query(at): Query<AtLsn>) -> Answer<Dig
         None => Err(refuse(
             &node,
             AdminErrorCode::NotFound,
-            format!("no digest is known at LSN {}: this node stands at {}, and keeps those at markers", at.lsn, node.lsn()),
+            format!(
+                "no digest is known at LSN {}: this node stands at {}, and keeps those at markers",
+                at.lsn,
+                node.lsn()
+            ),
         )),
     })
 }

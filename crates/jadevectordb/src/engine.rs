@@ -11,8 +11,8 @@ mod writer;
 
 pub use open::OpenError;
 pub use role::{RoleError, RoleFile};
-pub(crate) use snapshotter::{SnapshotHead, SnapshotTail};
 pub(crate) use snapshotter::read_into as read_snapshot;
+pub(crate) use snapshotter::{SnapshotHead, SnapshotTail};
 pub(crate) use writer::Seed;
 
 use crate::config::Config;
@@ -223,19 +223,13 @@ impl Node {
     }
 
     pub fn standing(&self) -> Standing {
-        let status = self.shared.status.borrow();
-        match &status.file.role {
-            Role::Primary { .. } => Standing::Primary,
-            Role::Follower { primary, .. } => Standing::Follower { primary: primary.clone() },
-            Role::Sealed { .. } => Standing::Sealed,
-            Role::Waiting => Standing::Waiting,
-        }
+        self.shared.status.borrow().standing()
     }
 
     /// Returns when the standing differs from `seen`, or `at_most` is over.
     pub async fn standing_changed(&self, seen: &Standing, at_most: Duration) {
         let mut status = self.shared.status.subscribe();
-        let differs = status.wait_for(|_| self_standing(&self.shared) != *seen);
+        let differs = status.wait_for(|status| status.standing() != *seen);
         // A closed channel or the end of the time are both simply the end of waiting.
         let _ = tokio::time::timeout(at_most, differs).await;
     }
@@ -351,10 +345,7 @@ impl Node {
         self.task(|reply| Task::Install { session, seed: Box::new(seed), reply }).await
     }
 
-    async fn task<T>(
-        &self,
-        task: impl FnOnce(oneshot::Sender<Result<T, RoleError>>) -> Task,
-    ) -> Result<T, RoleError> {
+    async fn task<T>(&self, task: impl FnOnce(oneshot::Sender<Result<T, RoleError>>) -> Task) -> Result<T, RoleError> {
         let (reply, answer) = oneshot::channel();
         self.shared.tasks.send(task(reply)).await.map_err(|_| RoleError::Closing)?;
         answer.await.map_err(|_| RoleError::Closing)?
@@ -403,8 +394,15 @@ impl Node {
     }
 }
 
-fn self_standing(shared: &Arc<Shared>) -> Standing {
-    Node { shared: shared.clone() }.standing()
+impl Status {
+    fn standing(&self) -> Standing {
+        match &self.file.role {
+            Role::Primary { .. } => Standing::Primary,
+            Role::Follower { primary, .. } => Standing::Follower { primary: primary.clone() },
+            Role::Sealed { .. } => Standing::Sealed,
+            Role::Waiting => Standing::Waiting,
+        }
+    }
 }
 
 /// Frame of one op at its place.

@@ -13,16 +13,26 @@ const FORMAT: u8 = 1;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
     /// Stores or replaces vectors, all or none.
-    PutVectors { database: String, vectors: Vec<VectorRecord> },
-    DeleteVectors { database: String, ids: Vec<String> },
+    PutVectors {
+        database: String,
+        vectors: Vec<VectorRecord>,
+    },
+    DeleteVectors {
+        database: String,
+        ids: Vec<String>,
+    },
     /// Creates a database or changes its description.
     PutDatabase(DatabaseRecord),
-    DropDatabase { database: String },
+    DropDatabase {
+        database: String,
+    },
     PutUser(User),
     PutApiKey(ApiKey),
     PutToken(Token),
     /// Ends logins, by token hash.
-    DropTokens { token_hashes: Vec<String> },
+    DropTokens {
+        token_hashes: Vec<String>,
+    },
     /// First record of a reign.
     OpenEpoch,
     /// Every node remembers its digest at this record.

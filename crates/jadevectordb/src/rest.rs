@@ -57,12 +57,21 @@ use tokio::sync::Semaphore;
 /// Reads with an unknown credential that may wait for it at the same time.
 const CREDENTIAL_WAITS_MAX: usize = 64;
 
+/// A path below one database.
+macro_rules! under {
+    ($rest:literal) => {
+        concat!("/v1/databases/{db}", $rest)
+    };
+}
+
 /// What all requests of one node share.
 pub(crate) struct Rest {
     pub node: Node,
     pub auth: Auth,
     pub metrics: Metrics,
     pub http: client::Http,
+    /// With which nodes vouch to each other for the address of a client.
+    pub client_key: [u8; 32],
     pub bodies: Arc<Semaphore>,
     pub credential_waits: Semaphore,
     /// Held from reading an account or description to writing it back.
@@ -81,6 +90,7 @@ pub fn router(node: Node, limits: RateLimits) -> Router {
         auth: Auth::new(limits),
         metrics: Metrics::new(&node.config().version),
         http: client::Http::new(),
+        client_key: forward::client_key(&node.config().admin_token),
         bodies: Arc::new(Semaphore::new(call::BODY_BUDGET_UNITS)),
         credential_waits: Semaphore::new(CREDENTIAL_WAITS_MAX),
         read_modify_write: tokio::sync::Mutex::new(()),
@@ -92,11 +102,6 @@ pub fn router(node: Node, limits: RateLimits) -> Router {
     });
     use Access::{Admin, Open, User};
     use Kind::{Read, System, Write};
-    const DATABASE: &str = "/v1/databases/{db}";
-    let under = |rest: &'static str| -> &'static str {
-        // Each is made once, when a node starts.
-        Box::leak(format!("{DATABASE}{rest}").into_boxed_str())
-    };
     Routes { rest: rest.clone(), router: Router::new() }
         .on(System, Method::GET, "/health", Open, system::health)
         .on(System, Method::GET, "/health/db", Open, system::health_db)
@@ -124,41 +129,41 @@ pub fn router(node: Node, limits: RateLimits) -> Router {
         .on(Read, Method::GET, "/v1/security/sessions", User, security::sessions)
         .on(Read, Method::GET, "/v1/databases", User, databases::list)
         .on(Write, Method::POST, "/v1/databases", User, databases::create)
-        .on(Read, Method::GET, DATABASE, User, databases::get)
-        .on(Write, Method::PUT, DATABASE, User, databases::update)
-        .on(Write, Method::DELETE, DATABASE, User, databases::delete)
-        .on(Read, Method::GET, under("/vectors"), User, vectors::list)
-        .on(Write, Method::POST, under("/vectors"), User, vectors::store)
-        .on(Read, Method::GET, under("/vectors/{id}"), User, vectors::get)
-        .on(Write, Method::PUT, under("/vectors/{id}"), User, vectors::update)
-        .on(Write, Method::DELETE, under("/vectors/{id}"), User, vectors::delete)
+        .on(Read, Method::GET, under!(""), User, databases::get)
+        .on(Write, Method::PUT, under!(""), User, databases::update)
+        .on(Write, Method::DELETE, under!(""), User, databases::delete)
+        .on(Read, Method::GET, under!("/vectors"), User, vectors::list)
+        .on(Write, Method::POST, under!("/vectors"), User, vectors::store)
+        .on(Read, Method::GET, under!("/vectors/{id}"), User, vectors::get)
+        .on(Write, Method::PUT, under!("/vectors/{id}"), User, vectors::update)
+        .on(Write, Method::DELETE, under!("/vectors/{id}"), User, vectors::delete)
         // Vectors may be called `batch` and `batch-get` too.
-        .on(Write, Method::POST, under("/vectors/batch"), User, vectors::store_batch)
-        .on(Read, Method::GET, under("/vectors/batch"), User, vectors::get)
-        .on(Write, Method::PUT, under("/vectors/batch"), User, vectors::update)
-        .on(Write, Method::DELETE, under("/vectors/batch"), User, vectors::delete)
-        .on(Read, Method::POST, under("/vectors/batch-get"), User, vectors::get_batch)
-        .on(Read, Method::GET, under("/vectors/batch-get"), User, vectors::get)
-        .on(Write, Method::PUT, under("/vectors/batch-get"), User, vectors::update)
-        .on(Write, Method::DELETE, under("/vectors/batch-get"), User, vectors::delete)
-        .on(Read, Method::POST, under("/search"), User, search::search)
-        .on(Read, Method::POST, under("/search/advanced"), User, search::search)
-        .not_built(Method::POST, under("/search/hybrid"), "hybrid search")
-        .not_built(Method::POST, under("/search/rerank"), "reranking")
-        .not_built(Method::GET, under("/reranking/config"), "reranking")
-        .not_built(Method::PUT, under("/reranking/config"), "reranking")
+        .on(Write, Method::POST, under!("/vectors/batch"), User, vectors::store_batch)
+        .on(Read, Method::GET, under!("/vectors/batch"), User, vectors::get)
+        .on(Write, Method::PUT, under!("/vectors/batch"), User, vectors::update)
+        .on(Write, Method::DELETE, under!("/vectors/batch"), User, vectors::delete)
+        .on(Read, Method::POST, under!("/vectors/batch-get"), User, vectors::get_batch)
+        .on(Read, Method::GET, under!("/vectors/batch-get"), User, vectors::get)
+        .on(Write, Method::PUT, under!("/vectors/batch-get"), User, vectors::update)
+        .on(Write, Method::DELETE, under!("/vectors/batch-get"), User, vectors::delete)
+        .on(Read, Method::POST, under!("/search"), User, search::search)
+        .on(Read, Method::POST, under!("/search/advanced"), User, search::search)
+        .not_built(Method::POST, under!("/search/hybrid"), "hybrid search")
+        .not_built(Method::POST, under!("/search/rerank"), "reranking")
+        .not_built(Method::GET, under!("/reranking/config"), "reranking")
+        .not_built(Method::PUT, under!("/reranking/config"), "reranking")
         .not_built(Method::POST, "/v1/rerank", "reranking")
         .not_built(Method::POST, "/v1/embeddings/generate", "generating embeddings")
-        .not_built(Method::GET, under("/indexes"), "index administration")
-        .not_built(Method::POST, under("/indexes"), "index administration")
-        .not_built(Method::PUT, under("/indexes/{index}"), "index administration")
-        .not_built(Method::DELETE, under("/indexes/{index}"), "index administration")
-        .not_built(Method::POST, under("/bm25-index/build"), "the BM25 index")
-        .not_built(Method::POST, under("/bm25-index/rebuild"), "the BM25 index")
-        .not_built(Method::GET, under("/bm25-index/status"), "the BM25 index")
-        .not_built(Method::POST, under("/bm25-index/documents"), "the BM25 index")
-        .not_built(Method::GET, under("/analytics/{report}"), "query analytics")
-        .not_built(Method::POST, under("/analytics/{report}"), "query analytics")
+        .not_built(Method::GET, under!("/indexes"), "index administration")
+        .not_built(Method::POST, under!("/indexes"), "index administration")
+        .not_built(Method::PUT, under!("/indexes/{index}"), "index administration")
+        .not_built(Method::DELETE, under!("/indexes/{index}"), "index administration")
+        .not_built(Method::POST, under!("/bm25-index/build"), "the BM25 index")
+        .not_built(Method::POST, under!("/bm25-index/rebuild"), "the BM25 index")
+        .not_built(Method::GET, under!("/bm25-index/status"), "the BM25 index")
+        .not_built(Method::POST, under!("/bm25-index/documents"), "the BM25 index")
+        .not_built(Method::GET, under!("/analytics/{report}"), "query analytics")
+        .not_built(Method::POST, under!("/analytics/{report}"), "query analytics")
         .finish()
 }
 

@@ -69,7 +69,7 @@ fn right_to_write(state: &State, world: &World) -> Vec<String> {
                 found.push(format!("{stage:?} does not fit {} being primary", state.primary));
             }
             let sealed = role(old) == Some(&RoleWanted::Sealed { epoch: *epoch });
-            let shall = matches!(stage, Stage::Sealing | Stage::CatchingUp { .. } | Stage::Promoting { .. });
+            let shall = matches!(stage, Stage::Sealing | Stage::CatchingUp { .. });
             if sealed != shall {
                 found.push(format!("{old} shall{} be sealed while {stage:?}", if sealed { "" } else { " not" }));
             }

@@ -60,4 +60,4 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

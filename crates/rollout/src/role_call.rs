@@ -61,3 +61,62 @@ pub fn role_call(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::scene::{follower, node, peer, primary, sealed};
+    use wire::Colour;
+
+    const REIGN: RoleWanted = RoleWanted::Primary { epoch: 3, promote_at: None };
+
+    /// The call for blue as `role`, beside a green as `other`.
+    fn call(wanted: &RoleWanted, role: Role, other: Option<Role>) -> Option<RoleCall> {
+        let blue = node(Colour::Blue, role, 9);
+        let green = other.map(|role| node(Colour::Green, role, 9));
+        let address = peer(Colour::Green);
+        role_call(wanted, &blue, green.as_ref().map(|green| (green, &address))).unwrap()
+    }
+
+    #[test]
+    fn whoever_shall_reign_is_promoted_resumed_or_left_alone() {
+        assert_eq!(call(&REIGN, primary(3), None), None);
+        assert_eq!(call(&REIGN, primary(4), None), None);
+        // A seal that never arrived leaves a primary of the epoch before.
+        assert_eq!(call(&REIGN, primary(1), None), Some(RoleCall::Resume { epoch: 3 }));
+        assert_eq!(call(&REIGN, sealed(2, 9), None), Some(RoleCall::Resume { epoch: 3 }));
+        let promoted = RoleWanted::Primary { epoch: 3, promote_at: Some(9) };
+        let follows = follower(Colour::Blue, 1);
+        assert_eq!(call(&promoted, follows.clone(), None), Some(RoleCall::Promote { epoch: 3, lsn: 9 }));
+        for role in [follows, Role::Waiting] {
+            let stranger = node(Colour::Blue, role, 9);
+            assert!(matches!(role_call(&REIGN, &stranger, None), Err(RoleCallError::CannotReign { epoch: 3, .. })));
+        }
+    }
+
+    #[test]
+    fn a_seal_is_made_once_for_each_epoch() {
+        let wanted = RoleWanted::Sealed { epoch: 3 };
+        assert_eq!(call(&wanted, primary(2), None), Some(RoleCall::Seal { epoch: 3 }));
+        assert_eq!(call(&wanted, sealed(2, 9), None), Some(RoleCall::Seal { epoch: 3 }));
+        assert_eq!(call(&wanted, sealed(3, 9), None), None);
+        let follows = node(Colour::Blue, follower(Colour::Blue, 1), 9);
+        assert!(matches!(role_call(&wanted, &follows, None), Err(RoleCallError::CannotSeal { epoch: 3, .. })));
+    }
+
+    #[test]
+    fn nobody_follows_a_node_that_does_not_reign_in_that_epoch() {
+        let (wanted, follow) = (RoleWanted::Follower { epoch: 3 }, Some(RoleCall::Follow { epoch: 3 }));
+        for (other, expected) in
+            [(None, None), (Some(sealed(3, 9)), None), (Some(primary(2)), None), (Some(primary(3)), follow)]
+        {
+            assert_eq!(call(&wanted, Role::Waiting, other.clone()), expected, "beside {other:?}");
+        }
+        let reigning = || Some(primary(3));
+        assert_eq!(call(&wanted, sealed(3, 9), reigning()), follow);
+        assert_eq!(call(&wanted, follower(Colour::Blue, 2), reigning()), follow);
+        assert_eq!(call(&wanted, follower(Colour::Blue, 3), reigning()), None);
+        // It moved to another address.
+        assert_eq!(call(&wanted, follower(Colour::Green, 3), reigning()), follow);
+    }
+}

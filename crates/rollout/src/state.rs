@@ -123,11 +123,11 @@ pub enum Phase {
 pub enum Stage {
     /// Step 1: the old primary shows that it could follow the new one.
     ProvingWayBack,
-    /// Steps 2 and 3.
+    /// Steps 2 and 3, and 4 as well when the new primary has caught up at once.
     Sealing,
     /// Step 4: the new primary reaches `lsn` with the same `digest`.
     CatchingUp { lsn: Lsn, digest: String, sealed_ms: u64 },
-    /// Steps 5 and 6: committed.
+    /// Steps 5 and 6: committed. The old primary may turn around as soon as the new one reigns.
     Promoting { lsn: Lsn, digest: String },
     /// Step 7.
     TurningAround { lsn: Lsn },

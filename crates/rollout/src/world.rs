@@ -74,8 +74,13 @@ fn role(state: &State, colour: Colour) -> Option<RoleWanted> {
     };
     match &state.phase {
         Phase::HandingOver { to, epoch, stage, .. } => match stage {
-            Stage::ProvingWayBack | Stage::TurningAround { .. } | Stage::MovingTraffic { .. } => Some(usual),
-            Stage::Sealing | Stage::CatchingUp { .. } | Stage::Promoting { .. } => match colour == *to {
+            // The old primary follows as soon as it can, which is when the new one reigns (see `role_call`): the writes that
+            // wait there need not wait for the next state to be stored.
+            Stage::ProvingWayBack
+            | Stage::Promoting { .. }
+            | Stage::TurningAround { .. }
+            | Stage::MovingTraffic { .. } => Some(usual),
+            Stage::Sealing | Stage::CatchingUp { .. } => match colour == *to {
                 true => Some(usual),
                 false => Some(RoleWanted::Sealed { epoch: *epoch }),
             },

@@ -24,6 +24,8 @@ pub(crate) enum Encoded {
 const HALF_MAX: f32 = 65_504.0;
 /// Below this a vector would lose all its precision in half floats, whose normal numbers end at 2^-14.
 const HALF_MIN: f32 = 1.0 / 1024.0;
+/// The squares of 65,536 differences of such components add up to less than the largest float.
+const FLOAT_MAX: f32 = 1e16;
 
 impl Codec {
     pub(crate) fn new(metric: Metric, quantization: Quantization) -> Codec {
@@ -73,7 +75,7 @@ impl Codec {
         match (self.metric, self.quantization) {
             (Metric::Cosine, Quantization::I8) => Encoded::Bytes(bytes(values)),
             (Metric::Cosine, _) => Encoded::Floats(unit(values)),
-            (Metric::Euclidean | Metric::DotProduct, _) => Encoded::Floats(values.to_vec()),
+            (Metric::Euclidean | Metric::DotProduct, _) => Encoded::Floats(bounded(values)),
         }
     }
 
@@ -85,7 +87,9 @@ impl Codec {
                 let halves = values.iter().map(|value| (u64::from(value.to_bits()) + 0x8000) >> 16);
                 hasher.hash_one(halves.map(|half| half as u16).collect::<Vec<u16>>())
             }
-            Encoded::Floats(values) => hasher.hash_one(values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>()),
+            Encoded::Floats(values) => {
+                hasher.hash_one(values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>())
+            }
             Encoded::Bytes(values) => hasher.hash_one(values),
         }
     }
@@ -117,6 +121,11 @@ fn largest(values: &[f32]) -> f32 {
 fn unit(values: &[f32]) -> Vec<f32> {
     let scale = inverse_norm(values);
     values.iter().map(|&value| (f64::from(value) * scale) as f32).collect()
+}
+
+/// The vector, without components so large that a distance would be infinite.
+fn bounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| value.clamp(-FLOAT_MAX, FLOAT_MAX)).collect()
 }
 
 fn bytes(values: &[f32]) -> Vec<i8> {

@@ -182,9 +182,11 @@ impl Graph {
     fn reserve(&mut self, capacity: usize) -> Result<(), GraphError> {
         let nodes = self.nodes.len();
         // A context for each search that has a permit: "No available threads to lock" cannot happen.
-        self.index
-            .reserve_capacity_and_threads(capacity, searches_max())
-            .map_err(|exception| GraphError::Grow { nodes, capacity, reason: exception.to_string() })?;
+        self.index.reserve_capacity_and_threads(capacity, searches_max()).map_err(|exception| GraphError::Grow {
+            nodes,
+            capacity,
+            reason: exception.to_string(),
+        })?;
         self.nodes.reserve_exact(capacity - nodes);
         self.capacity = capacity;
         Ok(())

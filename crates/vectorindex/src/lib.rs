@@ -25,6 +25,7 @@ mod ranking;
 mod score;
 mod store;
 
+pub use crate::graph::GraphError;
 pub use crate::index::indexing::{IndexError, Progress};
 pub use crate::index::searching::{SearchError, SearchMode};
 pub use crate::index::{InsertError, Stats, VectorIndex};

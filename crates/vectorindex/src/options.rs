@@ -70,13 +70,9 @@ impl Options {
     pub const CONNECTIVITY_MAX: usize = 512;
     pub const EXPANSION_MAX: usize = 4_096;
 
-    /// The defaults, chosen by measurement (384-dimensional sentence embeddings): recall@10 above 0.99 at 10,000
-    /// vectors. Cosine compares directions, for which 8 bits are enough; differences of raw vectors need more.
+    /// The defaults, chosen by measurement: recall@10 is above 0.99 for 10,000 sentence embeddings of 384 dimensions.
+    /// `Bf16` would be a quarter faster, but embeddings that all point about the same way need the precision of `F16`.
     pub fn new(dimensions: usize, metric: Metric) -> Options {
-        let quantization = match metric {
-            Metric::Cosine => Quantization::Bf16,
-            Metric::Euclidean | Metric::DotProduct => Quantization::F16,
-        };
         Options {
             dimensions,
             metric,
@@ -84,7 +80,7 @@ impl Options {
             connectivity: 16,
             expansion_add: 128,
             expansion_search: 96,
-            quantization,
+            quantization: Quantization::F16,
             exact_up_to: 1_000,
         }
     }

@@ -1,7 +1,7 @@
 //! The best k hits of a search.
 
 use crate::store::Slot;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// A vector that a search found.
@@ -49,7 +49,7 @@ impl Ranking {
 pub(crate) fn merge(mut hits: Vec<Hit>, others: Vec<Hit>, k: usize) -> Vec<Hit> {
     if !others.is_empty() {
         hits.extend(others);
-        hits.sort_unstable_by(|a, b| b.slot.cmp(&a.slot));
+        hits.sort_unstable_by_key(|hit| Reverse(hit.slot));
         hits.dedup_by_key(|hit| hit.slot.index());
     }
     hits.sort_unstable_by(rank);

@@ -29,6 +29,8 @@ pub(super) struct Manners {
     pub wrong_digest: bool,
     pub wrong_results: bool,
     pub refuses_proof: bool,
+    /// Calls that are refused the next time.
+    pub refuses_once: Vec<&'static str>,
     /// Searches that it remembers.
     pub sample: usize,
 }
@@ -96,6 +98,14 @@ impl FakeNodes {
         self.nodes.lock().get(colour).lsn
     }
 
+    /// Whether this call is to be refused this once.
+    fn refuses(&self, colour: Colour, call: &str) -> bool {
+        let mut nodes = self.nodes.lock();
+        let refused = &mut nodes.get_mut(colour).manners.refuses_once;
+        let position = refused.iter().position(|refused| *refused == call);
+        position.map(|position| refused.remove(position)).is_some()
+    }
+
     fn manners(&self, colour: Colour) -> Manners {
         self.nodes.lock().get(colour).manners.clone()
     }
@@ -151,15 +161,19 @@ impl FakeNodes {
         epoch: Epoch,
         rule: impl FnOnce(&Role, Lsn) -> Option<Role>,
     ) -> Result<NodeState, AdminError> {
+        if self.refuses(colour, call) {
+            return Err(refused("not this time"));
+        }
         {
             let mut nodes = self.nodes.lock();
             let node = nodes.get_mut(colour);
-            let refused = |code, message: String| AdminError { code, message, epoch_seen: node.epoch_seen };
+            let epoch_seen = node.epoch_seen;
+            let error = |code, message: String| AdminError { code, message, epoch_seen };
             if epoch < node.epoch_seen {
-                return Err(refused(AdminErrorCode::StaleEpoch, format!("{call} {epoch} is over")));
+                return Err(error(AdminErrorCode::StaleEpoch, format!("{call} {epoch} is over")));
             }
             let Some(role) = rule(&node.role, node.lsn) else {
-                return Err(refused(AdminErrorCode::WrongState, format!("{call} does not fit {:?}", node.role)));
+                return Err(error(AdminErrorCode::WrongState, format!("{call} does not fit {:?}", node.role)));
             };
             if role != node.role {
                 self.calls.lock().push(format!("{colour} {call} {epoch}"));
@@ -282,7 +296,10 @@ async fn marker(State((nodes, colour)): State<Call>) -> Response {
 }
 
 async fn digest(State((nodes, colour)): State<Call>, Query(query): Query<BTreeMap<String, Lsn>>) -> Response {
-    for _ in 0..500 {
+    // A marker's digest is asked for in the checks as well; only the one at a seal is refused.
+    let at_seal = matches!(nodes.role(colour.other()), Role::Sealed { .. });
+    let attempts = if at_seal && nodes.refuses(colour, "digest") { 0 } else { 500 };
+    for _ in 0..attempts {
         if let Some(digest) = nodes.digest(colour, query["lsn"]) {
             return json(digest);
         }

@@ -28,7 +28,7 @@ async fn a_good_version_takes_over_and_the_old_one_stays_warm() {
     assert!(
         timing.seal_to_promote_ms > 0.0 && timing.seal_to_follow_ms.is_some_and(|ms| ms >= timing.seal_to_promote_ms)
     );
-    assert!(info.events.iter().any(|event| event.text.contains("green admits writes")), "{:#?}", info.events);
+    assert!(info.events.iter().any(|event| event.text.contains("blue follows green")), "{:#?}", info.events);
     assert_eq!(info.last_error, None);
 }
 

@@ -76,23 +76,18 @@ pub struct Played {
 /// When the candidate of a rollout was first asked anything, ms since 1970 by the deployment's own account.
 #[derive(Default)]
 struct Exposure {
-    checking_ms: Option<u64>,
-    shifting_ms: Option<u64>,
+    first_ms: Option<u64>,
 }
 
 impl Exposure {
     fn note(&mut self, info: &Info) {
-        match info.phase.unpaused() {
-            Phase::Checking { since_ms } => self.checking_ms = self.checking_ms.or(Some(*since_ms)),
-            Phase::Shifting { since_ms, .. } => self.shifting_ms = self.shifting_ms.or(Some(*since_ms)),
-            _ => {}
+        if let Phase::Checking { since_ms } | Phase::Shifting { since_ms, .. } = info.phase.unpaused() {
+            self.first_ms.get_or_insert(*since_ms);
         }
     }
 
-    /// Seconds until `ended_ms`; errors can be seen only in answers to clients, wrong results from the check on.
-    fn seconds_until(&self, ended_ms: u64, errors: bool) -> Option<f64> {
-        let first = if errors { self.shifting_ms.or(self.checking_ms) } else { self.checking_ms.or(self.shifting_ms) };
-        first.map(|first| round(ended_ms.saturating_sub(first) as f64 / 1_000.0))
+    fn seconds_until(&self, ended_ms: u64) -> Option<f64> {
+        self.first_ms.map(|first_ms| round(ended_ms.saturating_sub(first_ms) as f64 / 1_000.0))
     }
 }
 
@@ -133,7 +128,7 @@ pub async fn play(tools: &mut Tools, number: usize, act: &Act) -> Result<Played,
         seconds: round(started.elapsed().as_secs_f64()),
         expected: act.expected,
     };
-    let exposed_s = exposure.seconds_until(record.ended_ms, act.name == "errors");
+    let exposed_s = exposure.seconds_until(record.ended_ms);
     Ok(Played { report, exposed_s, complaints })
 }
 

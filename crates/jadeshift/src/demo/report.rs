@@ -51,10 +51,9 @@ pub struct Writes {
 /// Seconds from the first moment at which a bad answer of the candidate could be seen until the rollback was recorded and
 /// no request went to the candidate.
 ///
-/// For errors that moment is the beginning of the first step: errors are looked for in the answers to clients, and the
-/// candidate has none before. For wrong results it is the beginning of the check before that step, because from then on
-/// reads are replayed. Both are times of the deployment's own events; the time that the deployment needed to prepare and
-/// seed the candidate is not in them, the time it needed to collect enough evidence is.
+/// That moment is the beginning of the check before the first step: from then on reads are replayed on the candidate (its
+/// answers to clients begin with the step). It is a time of the deployment's own events. The time that the deployment
+/// needed to prepare and seed the candidate is not in it, the time it needed to collect enough evidence is.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct RollbackTimes {
     pub errors: Option<f64>,

@@ -219,6 +219,10 @@ blue    10,000  0123456701234567  aa         bb          12,347
 green        -  -
 ",
     );
+    if let Some(deep) = result.environments.blue.as_mut().and_then(|blue| blue.deep.as_mut()) {
+        deep.from_storage = "aa".into();
+    }
+    assert!(verified(&result).starts_with("not compared at lsn 12,346: "));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `jadeshift verify`.
 
+use super::short_digests;
 use super::table::{Table, grouped};
 use wire::Colour;
 use wire::control::Verified;
@@ -27,8 +28,22 @@ pub fn verified(verified: &Verified) -> String {
         }
         table.row(cells);
     }
-    let result = if verified.equal { "equal" } else { "NOT equal" };
-    format!("{result} at lsn {}: {}\n\n{}", grouped(verified.lsn), verified.why, table.render())
+    let result = match (verified.equal, is_compared(verified)) {
+        (true, _) => "equal",
+        (false, true) => "NOT equal",
+        (false, false) => "not compared",
+    };
+    format!("{result} at lsn {}: {}\n\n{}", grouped(verified.lsn), short_digests(&verified.why), table.render())
+}
+
+/// Something was held against something else: both environments, or the memory of one against its storage.
+pub fn is_compared(verified: &Verified) -> bool {
+    let environments = [&verified.environments.blue, &verified.environments.green];
+    let differs_on_disk = environments
+        .into_iter()
+        .flatten()
+        .any(|environment| environment.deep.as_ref().is_some_and(|deep| deep.from_memory != deep.from_storage));
+    differs_on_disk || environments.iter().all(|environment| environment.is_some())
 }
 
 fn short(digest: &str) -> String {

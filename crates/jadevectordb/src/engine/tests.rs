@@ -244,10 +244,8 @@ async fn a_history_that_diverged_is_set_aside_and_seeded_anew() {
     write_many(&green.node, 10..30).await;
     blue.node.follow(2, green.peer.clone()).await.unwrap();
     assert!(blue.node.applied(green.node.lsn(), WAIT).await);
-    eventually("the same content", || {
-        blue.node.store().digest() == green.node.store().digest() && blue.node.ready()
-    })
-    .await;
+    eventually("the same content", || blue.node.store().digest() == green.node.store().digest() && blue.node.ready())
+        .await;
     assert!(blue.node.store().database("db").unwrap().get("v3").is_none());
     let aside: Vec<_> = std::fs::read_dir(blue_dir.path().join("set-aside")).unwrap().collect();
     assert_eq!(aside.len(), 1, "what blue alone had is kept");

@@ -17,9 +17,11 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 
 /// The end of a call that is answered by the writer thread.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, RoleError>>;
+/// The end of a write.
+pub(crate) type WriteReply = oneshot::Sender<Result<Applied, WriteError>>;
 
 pub(crate) enum Task {
-    Write { op: Op, payload: Bytes, condition: Condition, reply: oneshot::Sender<Result<Applied, WriteError>> },
+    Write { op: Op, payload: Bytes, condition: Condition, reply: WriteReply },
     Replicate { session: u64, records: Vec<(Frame, Op)>, reply: Reply<()> },
     Install { session: u64, seed: Box<Seed>, reply: Reply<()> },
     Seal { epoch: Epoch, reply: Reply<Sealed> },
@@ -59,7 +61,7 @@ pub(super) struct Writer {
 #[derive(Default)]
 pub(super) struct Group {
     frames: Vec<Frame>,
-    ops: Vec<(Op, Option<oneshot::Sender<Result<Applied, WriteError>>>)>,
+    ops: Vec<(Op, Option<WriteReply>)>,
     bytes: usize,
 }
 
@@ -95,13 +97,7 @@ impl Writer {
         true
     }
 
-    fn admit(
-        &mut self,
-        op: Op,
-        payload: Bytes,
-        condition: Condition,
-        reply: oneshot::Sender<Result<Applied, WriteError>>,
-    ) {
+    fn admit(&mut self, op: Op, payload: Bytes, condition: Condition, reply: WriteReply) {
         // What is decided by looking at the store needs the writes before it applied; vectors need only the
         // description of their database, which changes in groups of its own.
         let alone = !op.is_vector_op() || condition != Condition::None;
@@ -153,13 +149,26 @@ impl Writer {
             Op::DeleteVectors { database, .. } | Op::DropDatabase { database } => {
                 store.database(database).map(|_| ()).ok_or_else(|| WriteError::UnknownDatabase(database.clone()))
             }
-            Op::PutDatabase(record) => Database::check(record, &self.shared.config.index)
-                .map_err(|error| WriteError::Conflict(error.to_string())),
+            Op::PutDatabase(record) => {
+                let before = store.database(&record.database_id);
+                if let Some(before) = before.filter(|before| !before.is_empty()) {
+                    let dimension = before.record().dimension;
+                    unless(
+                        dimension == record.dimension,
+                        format!(
+                            "vectorDimension: {} is not allowed: the database holds vectors of dimension {dimension}",
+                            record.dimension
+                        ),
+                    )?;
+                }
+                Database::check(record, &self.shared.config.index)
+                    .map_err(|error| WriteError::Conflict(error.to_string()))
+            }
             _ => Ok(()),
         }
     }
 
-    fn push(&mut self, op: Op, payload: Bytes, reply: Option<oneshot::Sender<Result<Applied, WriteError>>>) {
+    fn push(&mut self, op: Op, payload: Bytes, reply: Option<WriteReply>) {
         let lsn = self.position.lsn + self.group.frames.len() as Lsn + 1;
         self.group.bytes += payload.len();
         self.group.frames.push(frame(Position { lsn, epoch: self.position.epoch }, payload));
@@ -177,7 +186,7 @@ impl Writer {
             return Ok(());
         }
         let group = std::mem::take(&mut self.group);
-        if let Err(error) = self.to_disk(&group.frames) {
+        if let Err(error) = self.persist(&group.frames) {
             for (_, reply) in group.ops {
                 if let Some(reply) = reply {
                     let _ = reply.send(Err(WriteError::Failed(error.clone())));
@@ -199,7 +208,7 @@ impl Writer {
         Ok(())
     }
 
-    fn to_disk(&mut self, frames: &[Frame]) -> Result<(), String> {
+    fn persist(&mut self, frames: &[Frame]) -> Result<(), String> {
         let Err(error) = self.log.append(frames).and_then(|()| self.log.sync()) else { return Ok(()) };
         let text = error.to_string();
         if error.is_final() {
@@ -243,7 +252,8 @@ impl Writer {
                 answer(reply, change.and_then(|change| self.reign(change, epoch)));
             }
             Task::Promote { epoch, lsn, reply } => {
-                let change = self.role.judge_promote(epoch, lsn, self.position.lsn).and_then(|change| self.whole(change));
+                let change =
+                    self.role.judge_promote(epoch, lsn, self.position.lsn).and_then(|change| self.whole(change));
                 answer(reply, change.and_then(|change| self.reign(change, epoch)));
             }
             Task::Follow { epoch, primary, reply } => answer(reply, self.follow(epoch, &primary)),
@@ -332,7 +342,10 @@ impl Writer {
         if session == self.session && matches!(self.role.role, Role::Follower { .. }) {
             return Ok(());
         }
-        Err(RoleError::WrongState { role: "no longer following that primary".into(), why: "its records came late".into() })
+        Err(RoleError::WrongState {
+            role: "no longer following that primary".into(),
+            why: "its records came late".into(),
+        })
     }
 
     fn replicate(&mut self, session: u64, records: Vec<(Frame, Op)>) -> Result<(), RoleError> {
@@ -351,7 +364,7 @@ impl Writer {
             expected = Position { lsn: frame.lsn, epoch: frame.epoch };
         }
         let (frames, ops): (Vec<Frame>, Vec<Op>) = records.into_iter().unzip();
-        self.to_disk(&frames).map_err(RoleError::Disk)?;
+        self.persist(&frames).map_err(RoleError::Disk)?;
         let mut bytes = 0;
         for (frame, op) in frames.iter().zip(ops) {
             bytes += frame.payload.len();

@@ -154,10 +154,8 @@ fn hear(node: &Node, primary: &Peer, cluster_id: &str, frame: &Frame) -> Result<
         return Err(FollowError::Peer { peer: primary.admin.clone(), why });
     }
     if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(&said.wire_version) {
-        let why = format!(
-            "speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}",
-            said.wire_version
-        );
+        let why =
+            format!("speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}", said.wire_version);
         return Err(FollowError::Peer { peer: primary.admin.clone(), why });
     }
     let mut feed = node.shared().feed.lock();

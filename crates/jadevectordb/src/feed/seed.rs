@@ -74,13 +74,8 @@ async fn receive_into(node: &Node, admin: &Admin, session: u64) -> Result<(), Fo
                     let Some((head, snapshot)) = incoming.take() else { continue };
                     let complete_at = tail.complete_at;
                     tracing::info!(peer, records, bytes, lsn = head.start.lsn, complete_at, "snapshot received");
-                    let seed = Seed {
-                        store,
-                        cluster_id: head.meta.cluster_id,
-                        start: head.start,
-                        complete_at,
-                        snapshot,
-                    };
+                    let seed =
+                        Seed { store, cluster_id: head.meta.cluster_id, start: head.start, complete_at, snapshot };
                     return node.install(session, seed).await.map_err(|error| failed(error.to_string()));
                 }
                 _ => return Err(failed("its parts are out of order".into())),

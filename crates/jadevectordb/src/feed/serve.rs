@@ -44,13 +44,7 @@ impl Body for FeedBody {
 ///
 /// # Errors
 /// Refused when the asking node holds another history, or the log no longer reaches back so far.
-pub fn serve(
-    node: &Node,
-    after: Lsn,
-    epoch: Epoch,
-    cluster: &str,
-    follower: &str,
-) -> Result<FeedBody, AdminError> {
+pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: &str) -> Result<FeedBody, AdminError> {
     let cluster_id = node.shared().status.borrow().file.cluster_id.clone();
     if cluster_id.is_empty() || (!cluster.is_empty() && cluster != cluster_id) {
         let message = format!("this node holds the history `{cluster_id}`, not `{cluster}`");
@@ -114,14 +108,14 @@ async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, se
             note(&node, &follower, after);
             continue;
         }
-        if node.shutdown_requested() {
-            return;
-        }
         tokio::select! {
             _ = position.wait_for(|position| position.lsn > after) => {}
             () = tokio::time::sleep(ANNOUNCE_EVERY) => {}
-            () = sender.closed() => {}
-            () = node.until_shutdown() => {}
+            () = node.until_shutdown() => return,
+            () = sender.closed() => {
+                node.shared().followers.lock().remove(&follower);
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A request as handlers see it: whole, and the same every time it is routed.
 
+use super::Rest;
 use super::answer::Problem;
+use super::forward;
 use super::serve::Connection;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Query, RawPathParams, Request};
@@ -39,25 +41,22 @@ impl Call {
     /// Reads the whole request.
     ///
     /// # Errors
-    /// 413 over `limit_bytes`, 408 when the body does not arrive, 503 when the bodies of all requests together are over
+    /// 413 over the limit, 408 when the body does not arrive, 503 when the bodies of all requests together are over
     /// their bound.
-    pub async fn read(
-        request: Request,
-        params: RawPathParams,
-        limit_bytes: usize,
-        budget: &Arc<Semaphore>,
-    ) -> Result<Self, Problem> {
+    pub async fn read(request: Request, params: RawPathParams, rest: &Rest) -> Result<Self, Problem> {
+        let limit_bytes = rest.node.config().limits.body_bytes;
         let (parts, body) = request.into_parts();
         let (body, held) = if body.is_end_stream() {
             (Bytes::new(), None)
         } else {
-            let reading = read_body(&parts, body, limit_bytes, budget);
+            let reading = read_body(&parts, body, limit_bytes, &rest.bodies);
             let timeout = Problem::BodyTimeout { seconds: BODY_TIMEOUT.as_secs() };
             tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(timeout))?
         };
         let connection = parts.extensions.get::<Arc<Connection>>().cloned();
         let peer = connection.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |connection| connection.peer.ip());
-        let address = client_address(peer, &parts.headers);
+        let address = forward::vouched_client(&rest.client_key, &parts.headers);
+        let address = address.unwrap_or_else(|| client_address(peer, &parts.headers));
         let Parts { method, uri, headers, .. } = parts;
         Ok(Self { method, uri, headers, body, address, connection, params, _budget: held })
     }

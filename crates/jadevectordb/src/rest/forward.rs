@@ -8,6 +8,7 @@ use client::HttpError;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::admin::{Lsn, Peer};
@@ -17,7 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const HOPS_MAX: u32 = 3;
 /// Longest answer to a write; a batch of 100,000 is confirmed in a few bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The client that a forwarding node vouches for: an address, a space, and a keyed hash of it. Without it, the limits of
+/// the primary would take all clients of a follower for one.
+const CLIENT: HeaderName = HeaderName::from_static("jadevectordb-client");
 
 /// Headers that concern one connection only, and those that the next request gets anew.
 const OF_THE_CONNECTION: [HeaderName; 10] = [
@@ -44,7 +47,7 @@ pub enum Forwarding {
 
 /// Sends `call` to `primary`.
 pub async fn to(rest: &Rest, primary: &Peer, call: &Call) -> Forwarding {
-    let request = match request(primary, call) {
+    let request = match request(rest, primary, call) {
         Ok(request) => request,
         Err(problem) => return Forwarding::Done(Err(problem)),
     };
@@ -66,7 +69,7 @@ fn unknown(error: &HttpError) -> String {
     format!("the write was forwarded to the primary, and it is not known whether it was done: {error}")
 }
 
-fn request(primary: &Peer, call: &Call) -> Result<client::Request, Problem> {
+fn request(rest: &Rest, primary: &Peer, call: &Call) -> Result<client::Request, Problem> {
     let hops = call.header(wire::headers::HOPS).and_then(|hops| hops.parse::<u32>().ok()).unwrap_or(0);
     if hops >= HOPS_MAX {
         return Err(Problem::unavailable(format!(
@@ -76,9 +79,9 @@ fn request(primary: &Peer, call: &Call) -> Result<client::Request, Problem> {
     let path = call.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = end_to_end(&call.headers);
     headers.insert(HeaderName::from_static(wire::headers::HOPS), (hops + 1).into());
-    // The client that this node decided upon: what stands in the header may have been sent by anybody.
-    if let Ok(address) = HeaderValue::from_str(&call.address.to_string()) {
-        headers.insert(FORWARDED_FOR, address);
+    headers.remove(CLIENT);
+    if let Ok(vouched) = HeaderValue::from_str(&vouch(&rest.client_key, call.address)) {
+        headers.insert(CLIENT, vouched);
     }
     let mut request = Request::builder()
         .method(call.method.clone())
@@ -87,6 +90,27 @@ fn request(primary: &Peer, call: &Call) -> Result<client::Request, Problem> {
         .map_err(|error| Problem::Internal(format!("the write cannot be forwarded to {}: {error}", primary.http)))?;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Nodes that follow each other have the same admin token.
+pub fn client_key(admin_token: &str) -> [u8; 32] {
+    blake3::derive_key("jadevectordb client of a forwarded request", admin_token.as_bytes())
+}
+
+fn vouch(key: &[u8; 32], client: IpAddr) -> String {
+    let client = client.to_string();
+    format!("{client} {}", blake3::keyed_hash(key, client.as_bytes()).to_hex())
+}
+
+/// The client that another node vouches for.
+pub fn vouched_client(key: &[u8; 32], headers: &HeaderMap) -> Option<IpAddr> {
+    let (client, given) = headers.get(CLIENT)?.to_str().ok()?.split_once(' ')?;
+    let given = blake3::Hash::from_hex(given).ok()?;
+    // Compares in constant time.
+    if given != blake3::keyed_hash(key, client.as_bytes()) {
+        return None;
+    }
+    client.parse().ok()
 }
 
 fn end_to_end(headers: &HeaderMap) -> HeaderMap {
@@ -120,4 +144,47 @@ async fn pass_on(rest: &Rest, response: client::JsonResponse) -> Outcome {
     }
     let passed_on = Some(end_to_end(&response.headers));
     Ok(Answer { passed_on, lsn, ..Answer::json(status, Body::from(response.body)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_with_the_same_token_vouches_for_a_client() {
+        let (key, other) = (client_key("secret"), client_key("another"));
+        let client: IpAddr = "2001:db8::1".parse().unwrap();
+        let read = |key: &[u8; 32], value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT, value.parse().unwrap());
+            vouched_client(key, &headers)
+        };
+        let vouched = vouch(&key, client);
+        assert_eq!(read(&key, &vouched), Some(client));
+        assert_eq!(read(&other, &vouched), None);
+        assert_eq!(read(&key, &vouched.replace("::1", "::2")), None);
+        assert_eq!(read(&key, "192.0.2.1"), None);
+        assert_eq!(vouched_client(&key, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn headers_of_one_connection_are_not_passed_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, x-private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("host", "here"),
+            ("authorization", "Bearer x"),
+            ("idempotency-key", "k"),
+            ("canary", "green"),
+        ] {
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let kept = end_to_end(&headers);
+        let mut names: Vec<&str> = kept.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["authorization", "canary", "idempotency-key"]);
+    }
 }

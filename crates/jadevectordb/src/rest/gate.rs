@@ -107,8 +107,7 @@ where
     F: Future<Output = Outcome>,
 {
     let params = params.map_err(|error| Problem::BadRequest(format!("the path cannot be read: {error}")))?;
-    let limit_bytes = rest.node.config().limits.body_bytes;
-    let call = Arc::new(Call::read(request, params, limit_bytes, &rest.bodies).await?);
+    let call = Arc::new(Call::read(request, params, rest).await?);
     match route.kind {
         Kind::System => run(rest, route.access, handler, &call).await,
         Kind::Read => read(rest, route.access, handler, &call).await,

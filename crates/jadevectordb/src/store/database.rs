@@ -59,7 +59,12 @@ impl Database {
         VectorIndex::new(options(record, settings)).map(|_| ())
     }
 
-    pub(super) fn create(lsn: Lsn, record: DatabaseRecord, settings: &Index, digest: &mut DigestTable) -> Result<Self, OptionsError> {
+    pub(super) fn create(
+        lsn: Lsn,
+        record: DatabaseRecord,
+        settings: &Index,
+        digest: &mut DigestTable,
+    ) -> Result<Self, OptionsError> {
         digest.add(DATABASES, &record.database_id, record_hash(lsn, &record));
         let index = Arc::new(VectorIndex::new(options(&record, settings))?);
         Ok(Self { record: RwLock::new((lsn, Arc::new(record))), content: RwLock::default(), index: RwLock::new(index) })

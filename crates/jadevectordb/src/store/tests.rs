@@ -37,12 +37,7 @@ fn user(name: &str, email: &str) -> Op {
 }
 
 fn token(hash: &str, created_ms: u64) -> Op {
-    Op::PutToken(Token {
-        token_hash: hash.into(),
-        user_id: "u1".into(),
-        created_ms,
-        expires_ms: created_ms + 1_000,
-    })
+    Op::PutToken(Token { token_hash: hash.into(), user_id: "u1".into(), created_ms, expires_ms: created_ms + 1_000 })
 }
 
 fn store(ops: impl IntoIterator<Item = Op>) -> Store {
@@ -77,7 +72,8 @@ fn random_ops(seed: u64, count: usize) -> Vec<Op> {
 
 #[test]
 fn an_update_replaces_and_a_deletion_removes_everywhere() {
-    let store = store([database("db"), put("a", [1.0, 0.0], "{\"k\":1}"), put("a", [0.0, 1.0], ""), put("b", [1.0, 0.0], "")]);
+    let store =
+        store([database("db"), put("a", [1.0, 0.0], "{\"k\":1}"), put("a", [0.0, 1.0], ""), put("b", [1.0, 0.0], "")]);
     let db = store.database("db").unwrap();
     let a = db.get("a").unwrap();
     assert_eq!((a.values, a.metadata.as_str(), a.version), (vec![0.0, 1.0], "", 3));

@@ -87,6 +87,25 @@ async fn a_login_on_either_node_is_good_on_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_primary_limits_clients_and_not_the_follower_that_forwards() {
+    let blue = TestNode::limited(|_| {}, jadevectordb::auth::RateLimits::default()).await;
+    let green = TestNode::with(|config| config.join = true).await;
+    green.node.follow(blue.node.position().epoch, blue.peer()).await.unwrap();
+    caught_up(&green, &blue).await;
+    let wrong = json!({ "username": "nobody", "password": "wrong" }).to_string();
+    for (client, expected) in [("192.0.2.1", 429), ("192.0.2.2", 401)] {
+        let mut last = 0;
+        let tries = if expected == 429 { 6 } else { 1 };
+        for _ in 0..tries {
+            // From a proxy beside green, which tells green who asks.
+            let headers = [("x-forwarded-for", client)];
+            last = green.send("POST", "/v1/auth/login", &headers, wrong.clone().into()).await.status;
+        }
+        assert_eq!(last, expected, "{client}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writes_at_a_seal_wait_and_go_to_the_new_primary() {
     let (blue, green) = pair().await;
     let db = blue.database(2).await;

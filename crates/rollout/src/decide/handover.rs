@@ -100,6 +100,10 @@ impl Handover<'_> {
             return self.go_back(why, false);
         }
         match look.up(from).map(|node| &node.role) {
+            // Who has caught up already need not wait for that to be stored.
+            Ok(Role::Sealed { epoch, lsn, digest }) if *epoch == self.epoch && self.knows_digest_at(*lsn) => {
+                self.catch_up(*lsn, digest, self.since_ms)
+            }
             Ok(Role::Sealed { epoch, lsn, digest }) if *epoch == self.epoch => {
                 let stage = Stage::CatchingUp { lsn: *lsn, digest: digest.clone(), sealed_ms: look.now_ms };
                 look.change(format!("{from} is sealed at LSN {lsn}; {to} catches up"), |state| self.stage(state, stage))
@@ -109,6 +113,10 @@ impl Handover<'_> {
             }
             Err(why) => look.stay(format!("{from} is to be sealed: {why}")),
         }
+    }
+
+    fn knows_digest_at(&self, lsn: Lsn) -> bool {
+        self.look.seen.digest_at.get(self.to).as_ref().is_some_and(|(at, _)| *at == lsn)
     }
 
     /// Step 4, and 5 when it holds: the decision that stores the new primary is the commit.
@@ -175,11 +183,12 @@ impl Handover<'_> {
     fn promote(&self, lsn: Lsn) -> Next {
         let (look, from, to) = (self.look, self.from(), self.to);
         match look.up(to).map(|node| &node.role) {
-            Ok(Role::Primary { epoch }) if *epoch >= self.epoch => {
-                look.change(format!("{to} admits writes; {from} turns around to follow it"), |state| {
+            Ok(Role::Primary { epoch }) if *epoch >= self.epoch => match look.up(from).map(|node| &node.role) {
+                Ok(Role::Follower { epoch, .. }) if *epoch >= self.epoch => self.turn_around(lsn),
+                _ => look.change(format!("{to} admits writes; {from} turns around to follow it"), |state| {
                     self.stage(state, Stage::TurningAround { lsn });
-                })
-            }
+                }),
+            },
             Ok(role) => look.stay(format!("{to} is to be promoted at LSN {lsn}; it is {}", text::role(role))),
             Err(why) => look.stay(format!("{to} is primary and cannot be told so: {why}")),
         }

@@ -4,5 +4,5 @@
 mod explore;
 mod model;
 mod rules;
-mod scene;
+pub(crate) mod scene;
 mod script;

@@ -40,7 +40,8 @@ impl Naive {
     /// Every hit is live, once, in order, with the score of its own vector.
     fn check_hits(&self, query: &[f32], hits: &[Hit]) {
         for hit in hits {
-            let (_, values) = self.vectors.iter().find(|(slot, _)| *slot == hit.slot).expect("a removed vector was hit");
+            let (_, values) =
+                self.vectors.iter().find(|(slot, _)| *slot == hit.slot).expect("a removed vector was hit");
             let score = naive_score(self.metric, query, values);
             assert!(close(hit.score, score), "{hit:?} should have the score {score}");
         }

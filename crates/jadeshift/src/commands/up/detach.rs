@@ -108,8 +108,8 @@ fn ended_at_once(what: &str, code: Option<i32>, log: &Path) -> Failure {
         Some(3) => ExitCode::Refused,
         _ => ExitCode::Failed,
     };
-    match said {
-        Some(said) => Failure::new(code, what, said),
+    match said.map(|said| said.split_once(": ").unwrap_or((what, said))) {
+        Some((what, why)) => Failure::new(code, what, why),
         None => Failure::new(code, what, "its process ended").advise(format!("see {}", log.display())),
     }
 }

@@ -103,7 +103,7 @@ fn assert_sound(before: &State, after: &State, world: &World, by: &dyn Debug) {
     if after.primary != before.primary {
         let committing = matches!(
             &before.phase,
-            Phase::HandingOver { to, epoch, stage: Stage::CatchingUp { .. }, .. }
+            Phase::HandingOver { to, epoch, stage: Stage::Sealing | Stage::CatchingUp { .. }, .. }
                 if *to == after.primary && *epoch == after.primary_epoch
         );
         if !committing || after.epoch != before.epoch {
@@ -120,8 +120,15 @@ fn assert_justified(before: &State, decision: &Decision, seen: &Observation) {
     let after = &decision.state;
     assert!(!decision.why.is_empty());
     if after.primary != before.primary {
-        let Phase::HandingOver { stage: Stage::CatchingUp { lsn, digest, .. }, .. } = &before.phase else {
-            panic!("no commit")
+        let old = seen.nodes.get(before.primary);
+        let (lsn, digest) = match (&before.phase, old) {
+            (Phase::HandingOver { stage: Stage::CatchingUp { lsn, digest, .. }, .. }, _) => (lsn, digest),
+            (Phase::HandingOver { stage: Stage::Sealing, epoch, .. }, NodeObservation::Up { state, .. }) => {
+                let Role::Sealed { epoch: sealed, lsn, digest } = &state.role else { panic!("not sealed") };
+                assert_eq!(sealed, epoch);
+                (lsn, digest)
+            }
+            _ => panic!("no commit"),
         };
         assert_eq!(seen.digest_at.get(after.primary).as_ref(), Some(&(*lsn, digest.clone())), "{before:#?}");
         let NodeObservation::Up { state, .. } = seen.nodes.get(after.primary) else { panic!("committed to nobody") };
@@ -190,7 +197,9 @@ fn observations(state: &State) -> Vec<Observation> {
     let world = World::of(state);
     let proving = world.prove_way_back;
     let digests: &[Option<&str>] = match state.phase {
-        Phase::HandingOver { stage: Stage::CatchingUp { .. }, .. } => &[None, Some("d"), Some("other")],
+        Phase::HandingOver { stage: Stage::Sealing | Stage::CatchingUp { .. }, .. } => {
+            &[None, Some("d"), Some("other")]
+        }
         _ => &[None],
     };
     let proofs: &[Option<Result<(), String>>] = match proving {

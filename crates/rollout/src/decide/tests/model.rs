@@ -149,8 +149,14 @@ impl Model {
             next.push(model);
         };
         for now_ms in [0, LATE_MS] {
-            let decision = decide(spec, &self.state, &self.observe(), now_ms);
-            push(&|model| model.state = decision.state.clone());
+            for digests_known in [true, false] {
+                let mut seen = self.observe();
+                if !digests_known {
+                    seen.digest_at = ByColour::new(None, None);
+                }
+                let decision = decide(spec, &self.state, &seen, now_ms);
+                push(&|model| model.state = decision.state.clone());
+            }
         }
         for wish in [
             Command::Promote { full: true },

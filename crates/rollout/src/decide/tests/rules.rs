@@ -112,6 +112,15 @@ fn assert_goes_back(scene: &Scene, expected: &str, ends_rollout: bool) {
     assert_eq!(roles, ByColour::new(Some(RoleWanted::Primary { epoch: 3, promote_at: None }), None));
 }
 
+/// The stage of the state itself.
+fn stage_of(scene: &Scene) -> Stage {
+    match &scene.state.phase {
+        Phase::HandingOver { stage, .. } => stage.clone(),
+        phase => panic!("{phase:?}"),
+    }
+}
+
+/// The stage after one decision.
 fn stage(scene: &Scene) -> Stage {
     match scene.decide().state.phase {
         Phase::HandingOver { stage, .. } => stage,
@@ -260,6 +269,25 @@ fn catching_up_goes_back_when_the_old_primary_is_not_sealed_there_any_more() {
     assert!(matches!(stage(&scene), Stage::Promoting { .. }));
 }
 
+#[test]
+fn who_has_caught_up_is_not_kept_waiting_and_not_judged_less() {
+    let sealing = |lsn, digest: &str| {
+        let mut scene = handover(Stage::Sealing);
+        scene.seen.digest_at.green = Some((lsn, digest.into()));
+        scene
+    };
+    assert!(matches!(stage(&sealing(100, "d")), Stage::Promoting { lsn: 100, .. }));
+    assert_eq!(sealing(100, "d").decide().state.promoted_at, Some(100));
+    assert_eq!(stage(&sealing(99, "d")), Stage::CatchingUp { lsn: 100, digest: "d".into(), sealed_ms: 0 });
+    assert_goes_back(&sealing(100, "other"), "blue has digest d, green has other", true);
+    let mut late = sealing(100, "d");
+    late.now_ms = 1_001;
+    assert_goes_back(&late, "longer than the 1 s allowed", false);
+    let mut behind = sealing(100, "d");
+    behind.up(Colour::Green, follower(Colour::Green, 1), 99);
+    assert_stays(&behind, "green lacks 1 records");
+}
+
 // Step 5.
 
 #[test]
@@ -272,7 +300,7 @@ fn the_commit_names_the_primary_its_epoch_and_where_it_begins() {
     assert_eq!(state.run.and_then(|run| run.committed_ms), Some(9));
     let world = crate::World::of(&scene.state);
     assert_eq!(world.environments.green.role, Some(RoleWanted::Primary { epoch: 2, promote_at: Some(100) }));
-    assert_eq!(world.environments.blue.role, Some(RoleWanted::Sealed { epoch: 2 }));
+    assert_eq!(world.environments.blue.role, Some(RoleWanted::Follower { epoch: 2 }));
     assert_eq!(world.writes, Colour::Blue, "blue holds the writes until it can forward them");
 }
 
@@ -289,6 +317,10 @@ fn after_the_commit_nothing_goes_back() {
     assert!(scene.command(&Command::Rollback { reason: String::new() }).is_err());
     scene.up(Colour::Green, primary(2), 100);
     assert_eq!(stage(&scene), Stage::TurningAround { lsn: 100 });
+    scene.up(Colour::Blue, follower(Colour::Blue, 1), 100);
+    assert_eq!(stage(&scene), Stage::TurningAround { lsn: 100 });
+    scene.up(Colour::Blue, follower(Colour::Blue, 2), 100);
+    assert_eq!(stage(&scene), Stage::MovingTraffic { lsn: 100 });
 }
 
 #[test]
@@ -395,7 +427,8 @@ fn reads_leave_a_failing_primary_before_it_is_sealed_but_only_to_a_fit_environme
     scene.up(Colour::Blue, follower(Colour::Blue, 2), 100);
     assert_eq!(scene.step().world.reads, ByColour::new(100, 0));
     // The failing side proves nothing: nobody will return to it.
-    assert_eq!(scene.decide().world.prove_way_back, None);
+    assert_eq!(stage_of(&scene), Stage::ProvingWayBack);
+    assert_eq!(crate::World::of(&scene.state).prove_way_back, None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use wire::admin::{Counters, Epoch, FeedState, Lsn, NodeState, Peer, Role};
 use wire::document::{Spec, Step};
 use wire::{ByColour, Colour};
 
-pub(super) struct Scene {
+pub(crate) struct Scene {
     pub spec: Spec,
     pub state: State,
     pub seen: Observation,
@@ -60,7 +60,7 @@ impl Scene {
     }
 }
 
-pub(super) fn nothing_seen() -> Observation {
+pub(crate) fn nothing_seen() -> Observation {
     Observation {
         nodes: ByColour::new(NodeObservation::Stopped, NodeObservation::Stopped),
         silent_ms: ByColour::new(0, 0),
@@ -77,24 +77,24 @@ pub(super) fn nothing_seen() -> Observation {
     }
 }
 
-pub(super) fn peer(colour: Colour) -> Peer {
+pub(crate) fn peer(colour: Colour) -> Peer {
     Peer { admin: format!("{colour}:8081"), http: format!("{colour}:8080") }
 }
 
-pub(super) fn primary(epoch: Epoch) -> Role {
+pub(crate) fn primary(epoch: Epoch) -> Role {
     Role::Primary { epoch }
 }
 
 /// A follower of the other colour.
-pub(super) fn follower(colour: Colour, epoch: Epoch) -> Role {
+pub(crate) fn follower(colour: Colour, epoch: Epoch) -> Role {
     Role::Follower { epoch, primary: peer(colour.other()) }
 }
 
-pub(super) fn sealed(epoch: Epoch, lsn: Lsn) -> Role {
+pub(crate) fn sealed(epoch: Epoch, lsn: Lsn) -> Role {
     Role::Sealed { epoch, lsn, digest: "d".into() }
 }
 
-pub(super) fn node(colour: Colour, role: Role, lsn: Lsn) -> NodeState {
+pub(crate) fn node(colour: Colour, role: Role, lsn: Lsn) -> NodeState {
     let feed = matches!(role, Role::Follower { .. }).then(|| FeedState {
         connected: true,
         primary_lsn: lsn,

@@ -272,8 +272,8 @@ fn a_rollout_from_the_first_start_to_the_end_of_the_watch() {
         * [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: blue is sealed at LSN 5000; green catches up
           [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: green lacks 100 records up to LSN 5000; writes wait
           [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: green is at LSN 5000; its digest there is compared
-        * [blue 1.0.0 S2 0%w, green 1.1.0 P2@5000 100%]: green has all of blue's history up to LSN 5000; it is primary in epoch 2
-          [blue 1.0.0 S2 0%w, green 1.1.0 P2@5000 100%]: green is to be promoted at LSN 5000; it is a follower in epoch 2
+        * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green has all of blue's history up to LSN 5000; it is primary in epoch 2
+          [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green is to be promoted at LSN 5000; it is a follower in epoch 2
         * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green admits writes; blue turns around to follow it
           [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: blue is to follow green; it is sealed in epoch 2
         * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: blue follows green and forwards the writes that waited; all traffic moves to green
@@ -402,7 +402,7 @@ fn a_rollback_after_the_switch_hands_the_right_to_write_back() {
             "* [blue 1.0.0 F2 100%, green 1.1.0 P2@100 0%w]: reads go back to blue: errors fail",
             "* [blue 1.0.0 F2 100%, green 1.1.0 S3 0%w]: blue is ready to take over again; green is sealed for epoch 3",
             "* [blue 1.0.0 F2 100%, green 1.1.0 S3 0%w]: green is sealed at LSN 120; blue catches up",
-            "* [blue 1.0.0 P3@120 100%, green 1.1.0 S3 0%w]: blue has all of green's history up to LSN 120; it is primary in \
+            "* [blue 1.0.0 P3@120 100%, green 1.1.0 F3 0%w]: blue has all of green's history up to LSN 120; it is primary in \
              epoch 3",
             "* [blue 1.0.0 P3@120 100%, green 1.1.0 F3 0%w]: blue admits writes; green turns around to follow it",
             "* [blue 1.0.0 P3@120 100%w, green 1.1.0 F3 0%]: green follows blue and forwards the writes that waited; all \

@@ -129,7 +129,8 @@ fn the_graph_is_built_anew_after_many_removals() {
     assert!(after.graph_bytes < before.graph_bytes * 6 / 10, "{before:?} {after:?}");
     vectors.push(late);
     let live = slots.into_iter().chain([late_slot]).zip(vectors);
-    let naive = Naive { metric: Metric::Cosine, vectors: live.filter(|(slot, _)| index.get(*slot).is_some()).collect() };
+    let naive =
+        Naive { metric: Metric::Cosine, vectors: live.filter(|(slot, _)| index.get(*slot).is_some()).collect() };
     assert_eq!(naive.vectors.len(), 1_999);
     assert!(naive.recall(&index, &clustered(&mut random, 20, 24), 10) >= 0.95);
 
@@ -171,11 +172,11 @@ fn equal_vectors_do_not_hide_each_other() {
 
 #[test]
 fn vectors_beyond_half_floats_are_found_too() {
-    for (factor, fits) in [(1.0, true), (1e6, false), (1e-6, false)] {
+    for (factor, fits) in [(1.0, true), (1e6, false), (1e-6, false), (2e38, false)] {
         let mut random = StdRng::seed_from_u64(8);
         let index = VectorIndex::new(small(Metric::Euclidean, Quantization::F16)).unwrap();
         let ordinary = clustered(&mut random, 600, 24);
-        index.insert_batch(&ordinary).unwrap();
+        let ordinary_slots = index.insert_batch(&ordinary).unwrap();
         index_all(&index);
         assert_eq!(index.stats().quantization, Some(Quantization::F16));
         let scaled: Vec<Vec<f32>> = clustered(&mut random, 600, 24)
@@ -187,9 +188,12 @@ fn vectors_beyond_half_floats_are_found_too() {
         let expected = if fits { Quantization::F16 } else { Quantization::F32 };
         assert_eq!(index.stats().quantization, Some(expected));
         assert_eq!(index.stats().indexed, 1_200);
-        let found = scaled.iter().zip(&slots).filter(|(values, slot)| {
-            index.search(values, 1, SearchMode::Auto).unwrap().first().is_some_and(|hit| hit.slot == **slot)
-        });
-        assert!(found.count() >= 590);
+        let found = |vectors: &[Vec<f32>], slots: &[Slot]| {
+            let pairs = vectors.iter().zip(slots);
+            pairs.filter(|(values, slot)| index.search(values, 1, SearchMode::Auto).unwrap()[0].slot == **slot).count()
+        };
+        assert!(found(&ordinary, &ordinary_slots) >= 540);
+        // The graph cannot tell the largest of all apart, but they do not spoil it for the others.
+        assert!(found(&scaled, &slots) >= 590 || factor > 1e16);
     }
 }

@@ -96,9 +96,9 @@ fn a_random_life_of_a_flat_index_matches_the_model() {
 #[test]
 fn churn_that_is_never_indexed_does_not_grow() {
     let index = VectorIndex::new(Options::new(4, Metric::Cosine)).unwrap();
-    let mut slots = index.insert_batch(&vec![[1.0, 0.0, 0.0, 0.0]; 10]).unwrap();
+    let mut slots = index.insert_batch(&[[1.0, 0.0, 0.0, 0.0]; 10]).unwrap();
     for _ in 0..10_000 {
-        let newer = index.insert_batch(&vec![[0.0, 1.0, 0.0, 0.0]; 10]).unwrap();
+        let newer = index.insert_batch(&[[0.0, 1.0, 0.0, 0.0]; 10]).unwrap();
         assert_eq!(index.remove_batch(&std::mem::replace(&mut slots, newer)), 10);
     }
     assert!(index.memory_bytes() < 500_000, "{} bytes for 10 vectors", index.memory_bytes());

@@ -11,6 +11,26 @@ use std::time::{Duration, Instant};
 const UP_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How fast a rollout may go.
+pub struct Pace {
+    pub step_ms: u64,
+    pub watch_ms: u64,
+    pub replays_min: u64,
+    pub replays_per_second: u64,
+}
+
+impl Pace {
+    /// Every phase is there, and short.
+    pub fn brisk() -> Pace {
+        Pace { step_ms: 400, watch_ms: 500, replays_min: 50, replays_per_second: 50 }
+    }
+
+    /// Nothing but the handover takes time.
+    pub fn hasty() -> Pace {
+        Pace { step_ms: 1, watch_ms: 50, replays_min: 5, replays_per_second: 500 }
+    }
+}
+
 pub struct Deployment {
     program: PathBuf,
     folder: PathBuf,
@@ -21,15 +41,17 @@ pub struct Deployment {
 
 impl Deployment {
     /// Writes a document with short steps and brings it up.
-    pub async fn start(program: &Path, folder: &Path) -> Result<Deployment> {
+    pub async fn start(program: &Path, folder: &Path, pace: &Pace) -> Result<Deployment> {
         // Chosen beforehand, so that it is the same after a restart.
         let gateway = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let Pace { step_ms, watch_ms, replays_min, replays_per_second } = pace;
         let steps: Vec<String> = [10, 50, 90, 100]
-            .map(|share| format!("{{sharePercent: {share}, durationMinMs: 400, requestsMin: 5}}"))
+            .map(|share| format!("{{sharePercent: {share}, durationMinMs: {step_ms}, requestsMin: 5}}"))
             .to_vec();
         let document = format!(
-            "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: crash}}\nspec:\n  mode: development\n  \
-             versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n  rollout:\n    steps: [{}]\n    watchMs: 500\n  \
+            "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: bench}}\nspec:\n  mode: development\n  \
+             versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n  rollout:\n    steps: [{}]\n    watchMs: {watch_ms}\n  \
+             evidence: {{replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}}}\n  \
              local: {{gateway: \"{gateway}\"}}\n",
             steps.join(", ")
         );
@@ -81,7 +103,7 @@ impl Deployment {
         Ok(name.to_string())
     }
 
-    fn info(&self) -> Result<Value> {
+    pub fn info(&self) -> Result<Value> {
         let output = self.command(&["info", "--output", "json"])?;
         serde_json::from_slice(&output.stdout).context("`info --output json` is no JSON")
     }

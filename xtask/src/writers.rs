@@ -1,4 +1,4 @@
-//! Writers that never stop, and remember what was acknowledged.
+//! Writers that never stop, search in between, and remember what was acknowledged.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -40,7 +40,16 @@ pub struct Written {
     acknowledged: BTreeMap<String, f32>,
     /// Without an answer: may be there or not.
     unknown: BTreeMap<String, f32>,
+    /// When each request, writes and searches alike, was begun and answered, and whether it failed.
+    pub requests: Vec<Request>,
     api: Option<(Api, String)>,
+}
+
+pub struct Request {
+    pub write: bool,
+    pub begun: Instant,
+    pub ended: Instant,
+    pub failed: bool,
 }
 
 pub struct Found {
@@ -87,6 +96,7 @@ impl Writers {
             let written = task.await.context("a writer panicked")?;
             all.acknowledged.extend(written.acknowledged);
             all.unknown.extend(written.unknown);
+            all.requests.extend(written.requests);
         }
         Ok(all)
     }
@@ -95,28 +105,48 @@ impl Writers {
 async fn write(writer: usize, api: Api, database: String, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Written {
     let mut written = Written::default();
     let path = format!("/v1/databases/{database}/vectors");
+    let search = format!("/v1/databases/{database}/search");
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let id = format!("w{writer}-{number}");
         let first = number as f32 + writer as f32 / 10.0;
-        let mut values = vec![first];
-        values.resize(DIMENSION, 1.0);
+        let values = values(first);
         let body = json!({"id": id, "values": values});
-        match api.call("POST", &path, &body).await {
-            Ok(answer) if answer.status == 201 => {
-                written.acknowledged.insert(id, first);
-                count.fetch_add(1, Ordering::Relaxed);
-            }
+        let query = json!({"queryVector": values, "topK": 10});
+        let begun = Instant::now();
+        let answer = api.call("POST", &path, &body).await;
+        let acknowledged = answer.is_ok_and(|answer| answer.status == 201);
+        written.requests.push(Request { write: true, begun, ended: Instant::now(), failed: !acknowledged });
+        if acknowledged {
+            written.acknowledged.insert(id, first);
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
             // While the gateway is gone nothing answers; a write that was under way may have been done.
-            _ => {
-                written.unknown.insert(id, first);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            written.unknown.insert(id, first);
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Reads are what a rollout is judged by.
+        let begun = Instant::now();
+        let failed = !api.call("POST", &search, &query).await.is_ok_and(|answer| answer.status == 200);
+        written.requests.push(Request { write: false, begun, ended: Instant::now(), failed });
         tokio::time::sleep(PAUSE).await;
     }
     written
+}
+
+/// Spread over all directions, so that a search has one best answer; the first component names the vector.
+fn values(first: f32) -> Vec<f32> {
+    let mut state = u64::from(first.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut values = vec![first];
+    values.resize_with(DIMENSION, || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // As long as the first component, so that it does not decide alone.
+        first * ((state >> 40) as f32 / (1 << 23) as f32 - 1.0)
+    });
+    values
 }
 
 impl Written {
