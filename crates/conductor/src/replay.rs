@@ -134,7 +134,7 @@ async fn replay(http: &Http, plan: &Plan, board: &Mutex<Board>) {
             ticks.tick().await;
             let (candidate, active) = ask_both(http, plan, read, candidate_first).await;
             candidate_first = !candidate_first;
-            board.lock().tally.add(answer(&candidate), answer(&active), plan.overlap_min);
+            board.lock().tally.add(answer(&candidate), answer(&active), read.top_k, plan.overlap_min);
             if fetched.elapsed() > SAMPLE_AGE_MAX {
                 break;
             }
@@ -178,7 +178,7 @@ async fn ask_both(
 
 fn answer(replayed: &Option<Replayed>) -> Answer<'_> {
     match replayed {
-        Some(replayed) => Answer { status: Some(replayed.status), ids: &replayed.ids },
-        None => Answer { status: None, ids: &[] },
+        Some(replayed) => Answer { status: Some(replayed.status), ids: &replayed.ids, scores: &replayed.scores },
+        None => Answer { status: None, ids: &[], scores: &[] },
     }
 }

@@ -17,6 +17,32 @@ pub fn overlap_at_k(one: &[String], other: &[String]) -> f64 {
     }
 }
 
+/// A hit stands clear of the last one when its score is higher by this part of the best score. Below it, which of
+/// several near-equal records makes the cut is chance, on either side.
+const CLEAR_MARGIN: f32 = 1e-3;
+
+/// How far the candidate found what the active environment clearly found, 0 to 1.
+///
+/// Where records are near-duplicates, the last places of an answer are a lottery that two healthy indexes draw
+/// differently. So only hits that stand clear of the active's last one have to be found; where none does, only as many
+/// results have to be there. An answer shorter than `top_k` has everything there is, and all of it has to be found.
+pub fn agreement(candidate: &Answer, active: &Answer, top_k: usize) -> f64 {
+    let (Some(first), Some(last)) = (active.scores.first(), active.scores.last()) else {
+        return overlap_at_k(candidate.ids, active.ids);
+    };
+    if active.ids.len() < top_k || active.ids.len() != active.scores.len() {
+        return overlap_at_k(candidate.ids, active.ids);
+    }
+    let limit = last + CLEAR_MARGIN * first.abs().max(last.abs());
+    let clear = active.ids.iter().zip(active.scores).filter(|(_, score)| **score > limit).map(|(id, _)| id);
+    let clear: BTreeSet<_> = clear.collect();
+    if clear.is_empty() {
+        return (candidate.ids.len() as f64 / active.ids.len() as f64).min(1.0);
+    }
+    let found = candidate.ids.iter().collect::<BTreeSet<_>>();
+    clear.intersection(&found).count() as f64 / clear.len() as f64
+}
+
 /// One side's answer to a replayed search.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
@@ -24,6 +50,8 @@ pub struct Answer<'a> {
     pub status: Option<u16>,
     /// Found ids, best first.
     pub ids: &'a [String],
+    /// Their scores, higher is better.
+    pub scores: &'a [f32],
 }
 
 impl Answer<'_> {
@@ -46,16 +74,16 @@ pub struct ReplayTally {
 }
 
 impl ReplayTally {
-    /// Counts one search. Two answers are bad when their statuses differ (neither being an error) or when they share less
-    /// than `overlap_min` of their results.
-    pub fn add(&mut self, candidate: Answer, active: Answer, overlap_min: f64) {
+    /// Counts one search. Two answers are bad when their statuses differ (neither being an error) or when their
+    /// [`agreement`] is less than `overlap_min`.
+    pub fn add(&mut self, candidate: Answer, active: Answer, top_k: usize, overlap_min: f64) {
         self.replays += 1;
         self.candidate_errors += u64::from(candidate.is_error());
         self.active_errors += u64::from(active.is_error());
         if candidate.is_error() || active.is_error() {
             return;
         }
-        let differ = candidate.status != active.status || overlap_at_k(candidate.ids, active.ids) < overlap_min;
+        let differ = candidate.status != active.status || agreement(&candidate, &active, top_k) < overlap_min;
         self.bad += u64::from(differ);
     }
 }
@@ -143,6 +171,26 @@ mod tests {
     }
 
     #[test]
+    fn near_duplicates_at_the_cut_are_no_difference() {
+        fn found<'a>(ids: &'a [String], scores: &'a [f32]) -> Answer<'a> {
+            Answer { status: Some(200), ids, scores }
+        }
+        let (known, drawn) = (ids("a b c d"), ids("a w x y"));
+        let agree = |scores: &[f32], top_k| agreement(&found(&drawn, scores), &found(&known, scores), top_k);
+        // Only `a` stands clear of the last; the rest is a lottery among near-duplicates.
+        assert_eq!(agree(&[0.9, 0.5002, 0.5001, 0.5], 4), 1.0);
+        // All but the last stand clear, and two of them are missing.
+        assert!((agree(&[0.9, 0.8, 0.7, 0.6], 4) - 1.0 / 3.0).abs() < 1e-9);
+        // Nothing stands clear: as many results have to be there, and are.
+        assert_eq!(agree(&[0.5, 0.5, 0.5, 0.5], 4), 1.0);
+        // Four of ten asked for: that is all there is, so all must be found.
+        assert_eq!(agree(&[0.5, 0.5, 0.5, 0.5], 10), 0.25);
+        let short = ids("w");
+        let same = [0.5; 4];
+        assert_eq!(agreement(&found(&short, &same[..1]), &found(&known, &same), 4), 0.25);
+    }
+
+    #[test]
     fn wrong_results_fail_and_equal_ones_pass() {
         assert_eq!(outcome(100, 10, 0, 0), Outcome::Fail);
         assert_eq!(outcome(100, 2, 0, 0), Outcome::Pass);
@@ -164,14 +212,15 @@ mod tests {
     #[test]
     fn each_search_is_counted_as_what_it_is() {
         let (same, other) = (ids("a b c d"), ids("w x y z"));
-        let found = |ids| Answer { status: Some(200), ids };
+        let found = |ids| Answer { status: Some(200), ids, scores: &[0.9, 0.8, 0.7, 0.6] };
+        let nothing = |status| Answer { status, ids: &[], scores: &[] };
         let mut tally = ReplayTally::default();
-        tally.add(found(&same), found(&same), 0.5);
-        tally.add(found(&other), found(&same), 0.5);
-        tally.add(Answer { status: Some(404), ids: &[] }, found(&same), 0.5);
-        tally.add(Answer { status: Some(503), ids: &[] }, found(&same), 0.5);
-        tally.add(found(&same), Answer { status: None, ids: &[] }, 0.5);
-        tally.add(Answer { status: Some(404), ids: &[] }, Answer { status: Some(404), ids: &[] }, 0.5);
+        tally.add(found(&same), found(&same), 4, 0.5);
+        tally.add(found(&other), found(&same), 4, 0.5);
+        tally.add(nothing(Some(404)), found(&same), 4, 0.5);
+        tally.add(nothing(Some(503)), found(&same), 4, 0.5);
+        tally.add(found(&same), nothing(None), 4, 0.5);
+        tally.add(nothing(Some(404)), nothing(Some(404)), 4, 0.5);
         assert_eq!(tally, ReplayTally { replays: 6, bad: 2, candidate_errors: 1, active_errors: 1 });
     }
 

@@ -65,8 +65,31 @@ pub struct Tools {
     memory: Memory,
     gateway_pid: u32,
     started: Instant,
-    /// Time and number of requests when progress was shown last.
-    shown: (Instant, u64),
+    rate: Rate,
+}
+
+/// The clients' requests in a second, measured over at least [`Rate::SPAN_MIN`].
+struct Rate {
+    since: Instant,
+    total: u64,
+    per_second: f64,
+}
+
+impl Rate {
+    const SPAN_MIN: Duration = Duration::from_millis(500);
+
+    fn from(total: u64) -> Self {
+        Self { since: Instant::now(), total, per_second: 0.0 }
+    }
+
+    fn now(&mut self, total: u64) -> f64 {
+        let span = self.since.elapsed();
+        if span >= Self::SPAN_MIN || self.per_second == 0.0 {
+            let per_second = (total - self.total) as f64 / span.as_secs_f64().max(0.001);
+            *self = Self { per_second, ..Self::from(total) };
+        }
+        self.per_second
+    }
 }
 
 /// Where the demonstration stands, for the message when its time is over.
@@ -91,8 +114,7 @@ impl Tools {
     /// Time, act, what is going on, and the clients' rate since the last such line.
     fn say_progress(&mut self, act: &str, text: &str) {
         let (total, failed) = (self.shared.tally.total(), self.shared.tally.failed());
-        let (shown_at, shown_total) = std::mem::replace(&mut self.shown, (Instant::now(), total));
-        let rate = (total - shown_total) as f64 / shown_at.elapsed().as_secs_f64().max(0.001);
+        let rate = self.rate.now(total);
         let elapsed = self.started.elapsed().as_secs_f64();
         let text = short_digests(text);
         self.say(&format!("{elapsed:6.1} s  {act}  {text}  [{rate:.0} requests/s, {failed} failed]"));
@@ -166,6 +188,7 @@ async fn play(stage: &mut Stage, printer: &Printer, data: DataSet, place: Place)
     tools.say(&format!("loading {} packages", load::LOADED));
     tools.session.load(&tools.shared).await.map_err(|error| first_failure("could not load the packages", &error))?;
     let clients = Load::start(&tools.session, &tools.shared);
+    tools.rate = Rate::from(tools.shared.tally.total());
     let mut acts = Vec::new();
     let mut rollback_s = RollbackTimes::default();
     let mut complaints = Vec::new();
@@ -237,7 +260,7 @@ async fn prepare(stage: &mut Stage, printer: &Printer, data: DataSet, place: Pla
         place,
         memory: Memory::default(),
         started: Instant::now(),
-        shown: (Instant::now(), 0),
+        rate: Rate::from(0),
     })
 }
 

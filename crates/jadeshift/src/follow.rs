@@ -90,7 +90,7 @@ impl Events {
 
     /// What happened since the last call, oldest first; the first call tells the last event only, so that it is known
     /// where things stand.
-    pub fn new<'a>(&mut self, info: &'a Info) -> &'a [Event] {
+    pub fn take<'a>(&mut self, info: &'a Info) -> &'a [Event] {
         let first = match &self.last {
             None => info.events.len().saturating_sub(1),
             // A shown event that is gone already: so many happened since that all are new.
@@ -152,12 +152,12 @@ mod tests {
     #[test]
     fn each_event_is_told_once_also_when_old_ones_are_forgotten() {
         let mut events = Events::default();
-        assert_eq!(times(events.new(&info(&[1, 2]))), [2]);
-        assert_eq!(times(events.new(&info(&[1, 2]))), Vec::<u64>::new());
-        assert_eq!(times(events.new(&info(&[2, 3, 4]))), [3, 4]);
-        assert_eq!(times(events.new(&info(&[8, 9]))), [8, 9]);
+        assert_eq!(times(events.take(&info(&[1, 2]))), [2]);
+        assert_eq!(times(events.take(&info(&[1, 2]))), Vec::<u64>::new());
+        assert_eq!(times(events.take(&info(&[2, 3, 4]))), [3, 4]);
+        assert_eq!(times(events.take(&info(&[8, 9]))), [8, 9]);
         let mut events = Events::after(&info(&[1, 2, 3]), 2);
-        assert_eq!(times(events.new(&info(&[1, 2, 3]))), [2, 3]);
+        assert_eq!(times(events.take(&info(&[1, 2, 3]))), [2, 3]);
     }
 
     #[test]

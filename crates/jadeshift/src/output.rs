@@ -53,7 +53,7 @@ pub fn print(data: &str) {
 /// Replaces what is on the terminal.
 pub fn redraw(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = write!(stdout, "\x1b[H\x1b[2J{text}\n").and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "\x1b[H\x1b[2J{text}").and_then(|()| stdout.flush());
 }
 
 pub fn stdout_is_terminal() -> bool {

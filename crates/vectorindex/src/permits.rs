@@ -1,19 +1,22 @@
 //! A bound for the searches that are in the graph at the same time: usearch refuses those for which it reserved no
 //! context, so no more than that many are let in, and the others wait for the few microseconds that a search takes.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
+/// Each permit is a lock of its own. These are fair in the end (a semaphore made of a counter is not: whoever comes
+/// just then takes the permit for which another has been woken up).
 #[derive(Debug)]
 pub(crate) struct Permits {
-    free: Mutex<usize>,
-    freed: Condvar,
+    permits: Vec<Mutex<()>>,
+    turn: AtomicUsize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
-    permits: &'a Permits,
+    _held: MutexGuard<'a, ()>,
 }
 
 /// Twice the cores, so that a search that was descheduled in the graph does not leave a core idle. More would only
@@ -26,23 +29,14 @@ pub(crate) fn searches_max() -> usize {
 
 impl Permits {
     pub(crate) fn new() -> Permits {
-        Permits { free: Mutex::new(searches_max()), freed: Condvar::new() }
+        Permits { permits: (0..searches_max()).map(|_| Mutex::new(())).collect(), turn: AtomicUsize::new(0) }
     }
 
     /// Waits until one is free.
     pub(crate) fn acquire(&self) -> Permit<'_> {
-        let mut free = self.free.lock();
-        while *free == 0 {
-            self.freed.wait(&mut free);
-        }
-        *free -= 1;
-        Permit { permits: self }
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        *self.permits.free.lock() += 1;
-        self.permits.freed.notify_one();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.permits.len();
+        let (before, from) = self.permits.split_at(turn);
+        let free = from.iter().chain(before).find_map(Mutex::try_lock);
+        Permit { _held: free.unwrap_or_else(|| self.permits[turn].lock()) }
     }
 }

@@ -259,7 +259,7 @@ pub struct Evidence {
     pub error_ratio_max: f64,
     pub error_rate_margin: f64,
     pub errors_min: u64,
-    /// A replayed search is bad when the two answers share less than this part of the top results.
+    /// A replayed search is bad when the candidate finds less than this part of what the active environment clearly found.
     pub overlap_min: f64,
     /// The candidate fails when more than this part of the replayed searches is bad, and at least `badResultsMin` are.
     pub bad_results_rate_max: f64,

@@ -68,7 +68,7 @@ impl Seen {
     /// Events after the last shown one, and verdicts with another outcome, each as text and as JSON.
     fn news(&mut self, info: &Info) -> Vec<(String, serde_json::Value)> {
         let mut news = Vec::new();
-        for event in self.events.new(info) {
+        for event in self.events.take(info) {
             let text = format!("{} {}", time_of_day(event.at_ms), event.text);
             news.push((text, json!({"at_ms": event.at_ms, "event": event.text})));
         }

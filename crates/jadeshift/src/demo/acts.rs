@@ -60,7 +60,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const ACT_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long, and for how many writes, the new version serves before it is rolled back by hand.
 const SERVED_MIN: Duration = Duration::from_millis(2_500);
-const SERVED_WRITES_MIN: u64 = 200;
+const SERVED_WRITES_MIN: u64 = 20;
 /// Differences said one by one.
 const DIFFERENCES_SHOWN: usize = 5;
 
@@ -149,7 +149,7 @@ async fn release(tools: &mut Tools, act: &Act) -> Result<(Record, Exposure), Fai
         let info = tools.control.info().await?;
         exposure.note(&info);
         tools.place.set(format!("in act {}, {}", act.name, line(&info)));
-        let mut news: Vec<String> = events.new(&info).iter().map(|event| event.text.clone()).collect();
+        let mut news: Vec<String> = events.take(&info).iter().map(|event| event.text.clone()).collect();
         if news.is_empty() && heartbeat.elapsed() > HEARTBEAT {
             news.push(line(&info));
         }

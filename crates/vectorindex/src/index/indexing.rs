@@ -22,9 +22,9 @@ pub struct Progress {
 #[derive(Debug, Error)]
 pub enum IndexError {
     #[error("moving vectors into the graph failed, searches scan them until it succeeds: {0}")]
-    Move(#[source] GraphError),
+    Move(GraphError),
     #[error("building a new graph failed, searches do without it: {0}")]
-    Build(#[source] GraphError),
+    Build(GraphError),
 }
 
 /// What the indexing thread remembers.
