@@ -324,5 +324,10 @@ async fn replay(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
     let read: Replay = body(&bytes);
     let wrong = if nodes.manners(colour).wrong_results { "x" } else { "" };
     let ids = (0..read.top_k).map(|rank| format!("{wrong}{}-{rank}", read.query[0])).collect();
-    json(Replayed { status: 200, latency_us: 1, ids, scores: vec![0.0; read.top_k] })
+    json(Replayed {
+        status: 200,
+        latency_us: 1,
+        ids,
+        scores: (0..read.top_k).map(|rank| 1.0 / (rank + 1) as f32).collect(),
+    })
 }
