@@ -120,7 +120,7 @@ impl Default for Index {
             connectivity: 16,
             expansion_add: 128,
             expansion_search: 96,
-            quantization: Quantization::F32,
+            quantization: Quantization::F16,
             exact_up_to: 1_000,
         }
     }
@@ -135,11 +135,12 @@ pub enum IndexKind {
     Flat,
 }
 
+/// How the graph keeps its own copy of the vectors. Scores are computed from the full vectors in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
-    #[default]
     F32,
+    #[default]
     F16,
     I8,
 }
