@@ -45,6 +45,8 @@ pub struct Limits {
     pub retained_log_bytes: u64,
     /// A snapshot is written after so many bytes of log.
     pub snapshot_log_bytes: u64,
+    /// Length at which a new file of the log is begun; the log is cut by whole files.
+    pub segment_bytes: u64,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
             local_copy_wait_ms: 5_000,
             retained_log_bytes: 1 << 30,
             snapshot_log_bytes: 256 << 20,
+            segment_bytes: 64 << 20,
         }
     }
 }

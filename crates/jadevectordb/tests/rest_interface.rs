@@ -8,6 +8,8 @@ mod common;
 mod connections;
 #[path = "rest_interface/databases.rs"]
 mod databases;
+#[path = "rest_interface/full_disk.rs"]
+mod full_disk;
 #[path = "rest_interface/handover.rs"]
 mod handover;
 #[path = "rest_interface/program.rs"]

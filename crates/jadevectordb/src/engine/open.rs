@@ -44,7 +44,8 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         store.apply(frame.lsn, Op::decode(&frame.payload)?);
         Ok(())
     };
-    let (log, recovery) = Log::open_replaying(&dir, LogOptions::default(), &start, replay)?;
+    let options = LogOptions { segment_bytes: config.limits.segment_bytes, ..LogOptions::default() };
+    let (log, recovery) = Log::open_replaying(&dir, options, &start, replay)?;
     report(&recovery);
     let position = Position { lsn: recovery.last_lsn, epoch: recovery.last_epoch };
     let (role, first) = match role {
