@@ -2,6 +2,7 @@
 
 use crate::bench::process::Process;
 use anyhow::{Context, Result, bail, ensure};
+use rand::RngExt;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -39,11 +40,22 @@ pub struct Deployment {
     up: Option<Process>,
 }
 
+/// A free address that is the same after a restart: below the ports that the system gives to outgoing connections, one of
+/// which could take it in between.
+fn lasting_address() -> Result<String> {
+    for _ in 0..100 {
+        let port: u16 = rand::rng().random_range(20_000..30_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?.to_string());
+        }
+    }
+    bail!("no free port from 20000 to 29999")
+}
+
 impl Deployment {
     /// Writes a document with short steps and brings it up.
     pub async fn start(program: &Path, folder: &Path, pace: &Pace) -> Result<Deployment> {
-        // Chosen beforehand, so that it is the same after a restart.
-        let gateway = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let gateway = lasting_address()?;
         let Pace { step_ms, watch_ms, replays_min, replays_per_second } = pace;
         let steps: Vec<String> = [10, 50, 90, 100]
             .map(|share| format!("{{sharePercent: {share}, durationMinMs: {step_ms}, requestsMin: 5}}"))

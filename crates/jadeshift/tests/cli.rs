@@ -62,9 +62,8 @@ fn an_up_that_died_is_said_to_be_gone() {
     let folder = dir.path().join("deployment");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("folder.json"), r#"{"format": 1}"#).unwrap();
-    // A port that was free a moment ago: nobody answers there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let control = format!(r#"{{"address": "127.0.0.1:{port}", "token": "t", "pid": 4194304}}"#);
+    // A port that is never given out: nobody answers there.
+    let control = r#"{"address": "127.0.0.1:1", "token": "t", "pid": 4194304}"#;
     std::fs::write(folder.join("control.json"), control).unwrap();
     fails(&jadeshift(dir.path(), &["info"]), 4, &["does not answer", "4194304", "up` continues"]);
 }

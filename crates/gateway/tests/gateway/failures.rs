@@ -189,7 +189,7 @@ async fn a_write_that_was_sent_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_write_waits_for_a_primary_that_is_away_for_a_moment() {
-    let (away, green) = (dead_address().await, Node::named("green").await);
+    let ((away, _held), green) = (dead_address(), Node::named("green").await);
     let gateway = start(routing(away, green.address)).await;
     let mut client = Client::open(gateway.address()).await;
     let write = tokio::spawn(async move { client.post("/v1/databases/d/vectors", "{}").await });
@@ -205,7 +205,7 @@ async fn a_write_waits_for_a_primary_that_is_away_for_a_moment() {
 
 #[tokio::test]
 async fn a_write_that_waited_in_vain_gets_503_and_a_reason() {
-    let away = dead_address().await;
+    let (away, _held) = dead_address();
     let limits = Limits { write_wait_ms: 60, ..Limits::default() };
     let gateway = start_with(Routing::only(Colour::Blue, away), limits).await;
     let answer = once(&gateway, request(Method::POST, "/v1/databases", "{}")).await;

@@ -211,8 +211,10 @@ async fn a_primary_that_cannot_be_reached_is_tried_for_the_hold_time() {
         config.join = true;
     })
     .await;
-    // Bound and dropped: nobody listens there.
-    let nobody = listen().await.local_addr().unwrap().to_string();
+    // Bound and held, but without listening: nobody answers there, and nobody else can take the port.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = silent.local_addr().unwrap().to_string();
     let primary = Peer { admin: nobody.clone(), http: nobody.clone() };
     node.node.follow(1, primary).await.unwrap();
     let reply = node.post("/v1/databases", &json!({ "name": "x" })).await;
