@@ -84,6 +84,9 @@ pub struct Args {
     /// How long a write waits while the right to write moves, milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub hold_ms: Option<u64>,
+    /// How many writes may wait then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub held_writes_max: Option<u64>,
     /// A snapshot is written after so many bytes of log
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 10..))]
     pub snapshot_log_bytes: Option<u64>,

@@ -5,12 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wire::Colour;
-use wire::document::{BlueGreen, Fault, Index, IndexKind, LocalNode, Mode, Quantization, Version};
+use wire::document::{BlueGreen, Fault, Handover, Index, IndexKind, LocalNode, Mode, Quantization, Version};
 
 /// Flag by which a process of this folder is recognised.
 pub(crate) const READY_FLAG: &str = "--ready-file";
 
-/// What an environment shall run. Two processes with an equal launch (apart from `join`) are interchangeable.
+/// A node waits for the coordinator's word so much longer than the coordinator holds it: when a handover goes back in the
+/// last moment, the writes that waited are still there to be admitted.
+const HOLD_MARGIN_MS: u64 = 1_000;
+/// The longest hold a node takes.
+const HOLD_MS_MAX: u64 = 60_000;
+
+/// What an environment shall run. Two processes with an equal launch (apart from `join` and `handover`) are interchangeable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// Version label.
@@ -21,6 +27,9 @@ pub struct Launch {
     /// to a process that runs already.
     #[serde(skip, default)]
     pub join: bool,
+    /// How long and how many writes may wait. A change is no reason to restart a node; it takes it at its next start.
+    #[serde(default)]
+    pub handover: Handover,
 }
 
 /// Where a node listens.
@@ -49,7 +58,13 @@ pub(crate) struct Ready {
 
 impl Launch {
     pub fn of(document: &BlueGreen, version: &str, join: bool) -> Self {
-        Self { version: version.into(), settings: document.version(version), mode: document.spec.mode, join }
+        Self {
+            version: version.into(),
+            settings: document.version(version),
+            mode: document.spec.mode,
+            join,
+            handover: document.spec.handover.clone(),
+        }
     }
 
     /// A process started with `self` is what `wanted` asks for.
@@ -73,6 +88,9 @@ impl Launch {
         if self.join {
             command.arg("--join");
         }
+        let hold_ms = (self.handover.hold_ms_max + HOLD_MARGIN_MS).min(HOLD_MS_MAX);
+        command.args(["--hold-ms", &hold_ms.to_string()]);
+        command.args(["--held-writes-max", &self.handover.held_writes_max.to_string()]);
         command.args(index_flags(&self.settings.index)).args(fault_flags(&self.settings.fault));
         command.arg(READY_FLAG).arg(&files.ready).args(&self.settings.args);
         // The mode comes last: a version cannot talk itself out of production.
@@ -176,8 +194,9 @@ mod tests {
         assert_eq!(
             words(&Launch::of(&document, "1.0.0", false)).join(" "),
             "/bin/jadeshift node --data-dir /f/blue --http 127.0.0.1:0 --admin 127.0.0.1:9 --node-version 1.0.0 \
-             --admin-token-file /f/admin-token --index-kind hnsw --connectivity 16 --expansion-add 128 \
-             --expansion-search 96 --quantization f32 --exact-up-to 1000 --ready-file /f/blue.ready \
+             --admin-token-file /f/admin-token --hold-ms 2000 --held-writes-max 10000 --index-kind hnsw \
+             --connectivity 16 --expansion-add 128 --expansion-search 96 --quantization f16 --exact-up-to 1000 \
+             --ready-file /f/blue.ready \
              JADEVECTORDB_ADMIN_PASSWORD_FILE=/f/admin-password JADEVECTORDB_ENV=production"
         );
     }
@@ -211,6 +230,8 @@ mod tests {
     fn a_change_of_settings_or_mode_is_a_change_but_joining_is_not() {
         let first = Launch::of(&document("  mode: development\n"), "1.0.0", false);
         assert!(first.serves_as(&Launch { join: true, ..first.clone() }));
+        let handover = Handover { hold_ms_max: 5_000, ..Handover::default() };
+        assert!(first.serves_as(&Launch { handover, ..first.clone() }));
         assert!(!first.serves_as(&Launch { mode: Mode::Production, ..first.clone() }));
         assert!(!first.serves_as(&Launch { version: "1.1.0".into(), ..first.clone() }));
         let mut other = first.clone();

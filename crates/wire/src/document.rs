@@ -235,7 +235,7 @@ pub enum OnInconclusive {
     Promote,
 }
 
-/// Bounds of moving the right to write.
+/// Bounds of moving the right to write. A running node takes a change at its next start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Handover {

@@ -1,6 +1,9 @@
 //! `bench index`: the search library alone, in this process, on one thread: how fast it builds and searches, and what it
 //! finds, for several settings. Rates are per second of processor time, so that neighbours on the machine matter little.
 
+#[cfg(feature = "compare")]
+mod compare;
+
 use super::dataset::{Dataset, ExactAnswer};
 use super::process::thread_cpu;
 use super::report::{Goal, Report};
@@ -91,6 +94,8 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
         false => arguments.settings.clone(),
     };
     let exact = data.exact(arguments.queries as usize, TOP_K);
+    #[cfg(feature = "compare")]
+    compare::measure(&data, &exact, &mut report)?;
     for setting in settings {
         let options = setting.options(data.vectors.dimension());
         let name = describe(&options);
