@@ -118,11 +118,22 @@ fn faults(text: &str) -> Result<Faults, String> {
 
 /// Runs a node until it is told to stop. Errors go to stderr.
 pub fn run(args: Args) -> ExitCode {
+    raise_file_limit();
     match start::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jadevectordb: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lets this process open as many files and connections as the system allows it; the usual first limit of 1,024 is less than
+/// the connections that are admitted.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

@@ -181,13 +181,8 @@ impl Metrics {
         }
         self.write_state(&mut out, node);
         let store = node.store();
-        let users = store.users();
-        let sessions = users
-            .iter()
-            .flat_map(|user| store.tokens_of(&user.user_id))
-            .filter(|token| token.expires_ms > now_ms)
-            .count();
-        gauge(&mut out, "jadevectordb_users_total", "Users", users.len());
+        let sessions = store.live_tokens(now_ms);
+        gauge(&mut out, "jadevectordb_users_total", "Users", store.users().len());
         gauge(&mut out, "jadevectordb_active_sessions", "Logins that have not ended", sessions);
         gauge(&mut out, "jadevectordb_locked_accounts_total", "Accounts locked on this node", locked_accounts);
         out

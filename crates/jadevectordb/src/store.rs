@@ -85,6 +85,11 @@ impl Store {
         self.content.read().accounts.tokens_of(user_id)
     }
 
+    /// Logins that have not ended at `now_ms`.
+    pub fn live_tokens(&self, now_ms: u64) -> usize {
+        self.content.read().accounts.live_tokens(now_ms)
+    }
+
     /// Vectors in all databases.
     pub fn vector_count(&self) -> usize {
         self.content.read().databases.values().map(|database| database.len()).sum()

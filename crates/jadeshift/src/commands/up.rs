@@ -89,6 +89,7 @@ pub async fn foreground(globals: &Globals, printer: &Printer, args: &Args) -> Re
         patience: Patience::default(),
     };
     let (name, version) = (options.document.metadata.name.clone(), options.document.spec.version.clone());
+    jadevectordb::cli::raise_file_limit();
     let up = Up::start(options).await.map_err(|error| start_failure(globals, error))?;
     let addresses = Addresses {
         name,

@@ -99,11 +99,20 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     }
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
     let weak = Arc::downgrade(&shared);
-    *shared.writer.lock() = Some(thread("writer").spawn(move || writer.run()).map_err(OpenError::Thread)?);
+    *shared.writer.lock() = Some(thread("writer").spawn(move || run_or_abort(writer)).map_err(OpenError::Thread)?);
     *shared.indexer.lock() = Some(thread("indexer").spawn(move || indexer::run(&weak)).map_err(OpenError::Thread)?);
     let node = Node { shared };
     runtime.spawn(crate::feed::supervise(node.clone()));
     Ok(node)
+}
+
+/// A writer that panicked may have applied half a record. Nothing is better then than the state on disk: the process ends,
+/// and whoever starts it again recovers.
+fn run_or_abort(writer: Writer) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run())).is_err() {
+        tracing::error!("the writer thread panicked; the process ends, to recover from its log");
+        std::process::abort();
+    }
 }
 
 /// Log that lies behind the newest snapshot, so that a restart does not begin counting anew.

@@ -54,6 +54,10 @@ impl Accounts {
         self.tokens.values().filter(|(_, token)| token.user_id == user_id).map(|(_, token)| token.clone()).collect()
     }
 
+    pub fn live_tokens(&self, now_ms: u64) -> usize {
+        self.tokens.values().filter(|(_, token)| token.expires_ms > now_ms).count()
+    }
+
     pub fn len(&self) -> usize {
         self.users.len() + self.api_keys.len() + self.tokens.len()
     }
