@@ -40,7 +40,10 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     let store = Store::new(config.index.clone());
     let (head, tail) = snapshotter::load(&dir, &store).map_err(OpenError::Snapshot)?;
     let start = head.as_ref().map_or_else(Start::beginning, |head| head.start.clone());
+    // Log behind the newest snapshot, so that a restart does not begin counting anew.
+    let mut log_bytes = 0;
     let replay = |frame: changelog::Frame| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        log_bytes += frame.payload.len() as u64;
         store.apply(frame.lsn, Op::decode(&frame.payload)?);
         Ok(())
     };
@@ -88,7 +91,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         role,
         position,
         session: 0,
-        snapshotter: Snapshotter::new(log_bytes_hint(&recovery), due_bytes, dir.clone(), tasks.downgrade()),
+        snapshotter: Snapshotter::new(log_bytes, due_bytes, dir.clone(), tasks.downgrade()),
         group: Group::default(),
     };
     if first {
@@ -113,12 +116,6 @@ fn run_or_abort(writer: Writer) {
         tracing::error!("the writer thread panicked; the process ends, to recover from its log");
         std::process::abort();
     }
-}
-
-/// Log that lies behind the newest snapshot, so that a restart does not begin counting anew.
-fn log_bytes_hint(recovery: &Recovery) -> u64 {
-    // Records of a few hundred bytes are the common case; this only decides when the next snapshot is due.
-    recovery.frames.saturating_mul(512)
 }
 
 fn report(recovery: &Recovery) {

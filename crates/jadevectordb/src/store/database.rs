@@ -4,7 +4,6 @@ use super::digest::{DigestTable, RecordHash};
 use crate::record::{DatabaseRecord, Metric, VectorRecord};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 use vectorindex::{Hit, IndexError, Options, OptionsError, SearchError, SearchMode, Slot, VectorIndex};
 use wire::admin::Lsn;
@@ -235,13 +234,6 @@ impl Database {
             Some((stored.version, VectorRecord { id: stored.id, values: stored.values, metadata: stored.metadata }))
         });
         Some((until, vectors.collect()))
-    }
-
-    /// Every id after `after`, in order, at most `max`: for comparing without copying vectors.
-    pub fn ids_after(&self, after: Option<&str>, max: usize) -> Vec<String> {
-        let content = self.content.read();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        content.slots.range::<str, _>((from, Bound::Unbounded)).take(max).map(|(id, _)| id.to_string()).collect()
     }
 
     fn index(&self) -> Arc<VectorIndex> {
