@@ -6,8 +6,8 @@ use http_body_util::{BodyExt, Full};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use wire::admin::{
-    AdminError, AdminErrorCode, Digest, Epoch, EpochCall, Follow, Lsn, Marker, NodeState, Promote, ProveFollow, Rehash,
-    Replay, Replayed, SampledReads, Sealed,
+    AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Digest, Epoch, EpochCall, Follow, Lsn, Marker,
+    NodeState, Promote, ProveFollow, Rehash, Replay, Replayed, SampledReads, Sealed,
 };
 
 /// Longest answer read into memory.
@@ -70,12 +70,20 @@ impl Admin {
         self.post("resume", &EpochCall { epoch }).await
     }
 
-    pub async fn promote(&self, epoch: Epoch, lsn: Lsn) -> Result<NodeState, CallError> {
-        self.post("promote", &Promote { epoch, lsn }).await
+    pub async fn promote(&self, call: &Promote) -> Result<NodeState, CallError> {
+        self.post("promote", call).await
     }
 
     pub async fn follow(&self, call: &Follow) -> Result<NodeState, CallError> {
         self.post("follow", call).await
+    }
+
+    pub async fn acknowledge(&self, call: &AcknowledgeCall) -> Result<NodeState, CallError> {
+        self.post("acknowledge", call).await
+    }
+
+    pub async fn confirm(&self, call: &Confirm) -> Result<Confirmed, CallError> {
+        self.post("confirm", call).await
     }
 
     pub async fn marker(&self) -> Result<Marker, CallError> {

@@ -7,7 +7,7 @@ use client::{CallError, Http};
 use rollout::{RoleCall, RoleWanted, World, role_call};
 use std::time::{Duration, Instant};
 use wire::Colour;
-use wire::admin::{Follow, Lsn, ProveFollow};
+use wire::admin::{AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, Follow, Lsn, Promote, ProveFollow};
 
 /// Makes every call that is due. True when one changed something, so that the next decision need not look again.
 pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
@@ -54,8 +54,13 @@ async fn make(
             sight.saw_sealed(colour, &sealed);
         }
         RoleCall::Resume { epoch } => sight.saw(colour, admin.resume(epoch).await?),
-        RoleCall::Promote { epoch, lsn } => {
-            let state = admin.promote(epoch, lsn).await?;
+        RoleCall::Acknowledge { epoch, mode } => {
+            let call = AcknowledgeCall { epoch, by: acknowledge_by(mode, colour, sight) };
+            sight.saw(colour, admin.acknowledge(&call).await?);
+        }
+        RoleCall::Promote { epoch, lsn, acknowledge } => {
+            let call = Promote { epoch, lsn, acknowledge: acknowledge_by(acknowledge, colour, sight) };
+            let state = admin.promote(&call).await?;
             journal.promoted(colour, epoch);
             sight.saw(colour, state);
         }
@@ -71,11 +76,19 @@ async fn make(
     Ok(())
 }
 
+/// The word of the other environment counts; while that does not answer, of whom it was that answered before.
+fn acknowledge_by(mode: AcknowledgeMode, colour: Colour, sight: &Sight) -> AcknowledgeBy {
+    let of_before = || Some(sight.node(colour)?.acknowledge.as_ref()?.by.confirmer.clone());
+    let other = sight.node(colour.other()).map(|other| other.node_id.clone());
+    AcknowledgeBy { mode, confirmer: other.or_else(of_before).unwrap_or_default() }
+}
+
 fn name(call: RoleCall) -> String {
     match call {
         RoleCall::Seal { epoch } => format!("seal itself for epoch {epoch}"),
         RoleCall::Resume { epoch } => format!("resume in epoch {epoch}"),
-        RoleCall::Promote { epoch, lsn } => format!("become primary in epoch {epoch} at LSN {lsn}"),
+        RoleCall::Promote { epoch, lsn, .. } => format!("become primary in epoch {epoch} at LSN {lsn}"),
+        RoleCall::Acknowledge { epoch, mode } => format!("acknowledge writes in epoch {epoch} as told ({mode:?})"),
         RoleCall::Follow { epoch } => format!("follow in epoch {epoch}"),
     }
 }

@@ -185,6 +185,7 @@ impl<P: Platform> Engine<P> {
         Observation {
             nodes: self.sight.nodes.clone(),
             silent_ms: self.sight.silent_ms(),
+            lsn_heard: self.sight.lsn_heard,
             digest_at: self.sight.digest_at.clone(),
             reads_in_effect: self.sight.reads_in_effect,
             way_back: self.sight.way_back.clone(),
@@ -341,7 +342,8 @@ fn in_words(wish: &Command) -> String {
         Command::Promote { full: true } => "promote --full".into(),
         Command::Pause => "pause".into(),
         Command::Resume => "resume".into(),
-        Command::Rollback { reason } => format!("rollback ({reason})"),
+        Command::Rollback { reason, accept_loss: false } => format!("rollback ({reason})"),
+        Command::Rollback { reason, accept_loss: true } => format!("rollback --accept-loss ({reason})"),
         Command::Canary { share_percent } => format!("canary of {share_percent} %"),
         Command::Switch { to } => format!("switch {to}"),
     }

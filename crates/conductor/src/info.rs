@@ -4,9 +4,9 @@ use crate::TrafficCounts;
 use crate::journal::Journal;
 use crate::observe::Sight;
 use evidence::Verdict;
-use rollout::{Judgement, NodeObservation, Phase, Record, Run, State, World};
+use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
-use wire::admin::{Epoch, Lsn, Role};
+use wire::admin::{AcknowledgeState, Epoch, Lsn, Role};
 use wire::document::BlueGreen;
 use wire::{ByColour, Colour};
 
@@ -24,6 +24,9 @@ pub struct Info {
     /// Who may admit writes, and in which epoch.
     pub primary: Colour,
     pub primary_epoch: Epoch,
+    /// Whether what the primary acknowledged is on the other environment's disk too.
+    #[serde(default)]
+    pub confirmation: Confirmation,
     /// Who serves production.
     pub active: Colour,
     /// Version each environment shall run.
@@ -74,6 +77,9 @@ pub struct NodeInfo {
     pub failed: Option<String>,
     /// Writes that wait at a seal.
     pub held_writes: u64,
+    /// What its writes wait for; `None` unless it is primary.
+    #[serde(default)]
+    pub acknowledge: Option<AcknowledgeState>,
     pub databases: u64,
     pub vectors: u64,
     /// Vectors that are found by scan until they are in the index.
@@ -138,6 +144,7 @@ impl Info {
             epoch: state.epoch,
             primary: state.primary,
             primary_epoch: state.primary_epoch,
+            confirmation: state.confirmation,
             active: state.active,
             versions: state.versions.clone(),
             share_percent: world.reads,
@@ -179,6 +186,9 @@ fn node_info(sight: &Sight, colour: Colour) -> NodeInfo {
         ready: node.is_some_and(|node| node.ready),
         failed: node.and_then(|node| node.failed.clone()),
         held_writes: node.map_or(0, |node| node.held_writes),
+        acknowledge: node
+            .filter(|node| matches!(node.role, Role::Primary { .. }))
+            .and_then(|node| node.acknowledge.clone()),
         databases: node.map_or(0, |node| node.databases),
         vectors: node.map_or(0, |node| node.vectors),
         unindexed: node.map_or(0, |node| node.unindexed),

@@ -37,6 +37,8 @@ pub(crate) struct Sight {
     pub reads_in_effect: Option<ByColour<u8>>,
     pub traffic: Option<ByColour<TrafficCounts>>,
     pub digest_at: ByColour<Option<(Lsn, String)>>,
+    /// The highest LSN that each node was ever heard to have.
+    pub lsn_heard: ByColour<Lsn>,
     pub way_back: Option<(Colour, Result<(), String>)>,
     /// When each node answered last.
     answered: ByColour<Instant>,
@@ -52,6 +54,7 @@ impl Sight {
             reads_in_effect: None,
             traffic: None,
             digest_at: ByColour::new(None, None),
+            lsn_heard: ByColour::new(0, 0),
             way_back: None,
             answered: ByColour::new(Instant::now(), Instant::now()),
             platform_seen: None,
@@ -127,6 +130,12 @@ impl Sight {
     /// A node said how it is: in a look, or as the answer to a call.
     pub fn saw(&mut self, colour: Colour, state: NodeState) {
         let Some(target) = self.targets.get(colour) else { return };
+        let heard = self.lsn_heard.get_mut(colour);
+        *heard = state.lsn.max(*heard);
+        if let Some(feed) = &state.feed {
+            let of_primary = self.lsn_heard.get_mut(colour.other());
+            *of_primary = feed.primary_lsn.max(*of_primary);
+        }
         *self.nodes.get_mut(colour) =
             NodeObservation::Up { state: Box::new(state), version_running: target.version.clone() };
         *self.answered.get_mut(colour) = Instant::now();

@@ -77,6 +77,9 @@ pub enum Command {
         /// Recorded with the rollout
         #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
         reason: String,
+        /// Go back even if the primary does not answer and what it alone has is lost by that (`jadeshift info` says how much)
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Show where the deployment stands and what it is waiting for
     #[command(visible_alias = "status", after_help = INFO)]

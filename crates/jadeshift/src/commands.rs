@@ -63,14 +63,16 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
         Command::Promote { full } => Wish::Promote { full },
         Command::Pause => Wish::Pause,
         Command::Resume => Wish::Resume,
-        Command::Rollback { reason } => Wish::Rollback { reason },
+        Command::Rollback { reason, accept_loss } => Wish::Rollback { reason, accept_loss },
         Command::Switch { to } => Wish::Switch { to: to.into() },
         Command::Canary { action } => match action {
             CanaryAction::Partial => Wish::Canary { share_percent: 10 },
             CanaryAction::Half => Wish::Canary { share_percent: 50 },
             CanaryAction::MostlyGreen => Wish::Canary { share_percent: 90 },
             CanaryAction::FullSwitch => Wish::Promote { full: true },
-            CanaryAction::Rollback => Wish::Rollback { reason: "asked for by `canary rollback`".into() },
+            CanaryAction::Rollback => {
+                Wish::Rollback { reason: "asked for by `canary rollback`".into(), accept_loss: false }
+            }
         },
         Command::Up(_) | Command::Demo(_) | Command::Node(_) | Command::Completion { .. } | Command::Check { .. } => {
             return Err(Failure::failed("the command was not run", "it does not talk to a deployment"));

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::admin::{
-    AdminError, AdminErrorCode, Counters, Digest, Epoch, EpochCall, Follow, FollowerState, Lsn, Marker, NodeState,
-    Promote, ProveFollow, Replay, Role, SampledReads,
+    AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Counters, Digest, Epoch, EpochCall, Follow,
+    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, Replay, Role, SampledReads,
 };
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
@@ -35,6 +35,8 @@ pub fn router(node: Node) -> Router {
         .route("/admin/v1/resume", post(resume))
         .route("/admin/v1/promote", post(promote))
         .route("/admin/v1/follow", post(follow))
+        .route("/admin/v1/acknowledge", post(acknowledge))
+        .route("/admin/v1/confirm", post(confirm))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
         .route("/admin/v1/rehash", post(rehash))
@@ -132,6 +134,8 @@ pub fn state(node: &Node) -> NodeState {
         failed: status.failed,
         held_writes: node.held_writes(),
         feed: follows.then(|| shared.feed.lock().clone()),
+        acknowledge: Some(shared.confirmations.state()),
+        dormant: status.dormant,
         followers: followers(node),
         counters: Counters {
             reads: counters.reads.load(Ordering::Relaxed),
@@ -204,7 +208,7 @@ async fn promote(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
         Ok(call) => call,
         Err(error) => return Answer(Err(error)),
     };
-    let done = node.promote(call.epoch, call.lsn).await;
+    let done = node.promote_acknowledging(call.epoch, call.lsn, call.acknowledge).await;
     Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
 }
 
@@ -215,6 +219,19 @@ async fn follow(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
     };
     let done = node.follow(call.epoch, call.primary).await;
     Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
+}
+
+async fn acknowledge(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let call = match parse::<AcknowledgeCall>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    let done = node.acknowledge(call.epoch, call.by).await;
+    Answer(done.map(|()| state(&node)).map_err(|error| refuse_role(&node, error)))
+}
+
+async fn confirm(State(node): State<Node>, body: Bytes) -> Answer<Confirmed> {
+    Answer(parse::<Confirm>(&node, &body).and_then(|call| feed::hear_confirmation(&node, &call)))
 }
 
 async fn marker(State(node): State<Node>) -> Answer<Marker> {

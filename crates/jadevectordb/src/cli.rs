@@ -87,6 +87,9 @@ pub struct Args {
     /// How many writes may wait then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub held_writes_max: Option<u64>,
+    /// How long the other environment may take to confirm a write where that is preferred, milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub confirm_ms: Option<u64>,
     /// A snapshot is written after so many bytes of log
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 10..))]
     pub snapshot_log_bytes: Option<u64>,

@@ -39,6 +39,8 @@ pub struct Limits {
     pub held_writes: u64,
     pub held_bytes: u64,
     pub hold_ms: u64,
+    /// How long the other environment may take to confirm a write where that is preferred and not required.
+    pub confirm_ms: u64,
     /// How long a forwarded write waits for the local copy.
     pub local_copy_wait_ms: u64,
     /// Log kept for followers that are behind, bytes.
@@ -60,6 +62,7 @@ impl Default for Limits {
             held_writes: 10_000,
             held_bytes: 64 << 20,
             hold_ms: 1_000,
+            confirm_ms: 250,
             local_copy_wait_ms: 5_000,
             retained_log_bytes: 1 << 30,
             snapshot_log_bytes: 256 << 20,

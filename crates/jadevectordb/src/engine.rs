@@ -3,6 +3,7 @@
 //! A write's life: [`Node::write`] -> queue -> writer thread (checks, appends a group, one fsync, applies) -> answer.
 //! While one group is on its way to the disk the next one gathers: group commit without a timer.
 
+mod acknowledge;
 mod indexer;
 mod open;
 mod role;
@@ -20,6 +21,7 @@ use crate::fault::Faults;
 use crate::record::Op;
 use crate::sample::ReadSample;
 use crate::store::{Digest, Store};
+use acknowledge::{Confirmations, Verdict};
 use bytes::Bytes;
 use changelog::{DataDir, Frame, LogReader};
 use parking_lot::Mutex;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::admin::{Epoch, FeedState, Lsn, Peer, Role, Sealed};
+use wire::admin::{AcknowledgeBy, Epoch, FeedState, Lsn, Peer, Role, Sealed};
 use writer::Task;
 
 /// Writes waiting for the writer thread. With 1,500-byte records that is 12 MB; batches are bounded by their bodies.
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub position: watch::Sender<Position>,
     pub markers: Mutex<VecDeque<(Lsn, Digest)>>,
     pub feed: Mutex<FeedState>,
+    pub confirmations: Confirmations,
     pub followers: Mutex<BTreeMap<String, FollowerSeen>>,
     pub counters: RequestCounters,
     sample: ReadSample,
@@ -73,6 +76,8 @@ pub(crate) struct Status {
     pub failed: Option<String>,
     /// A seeded follower is complete from this LSN on.
     pub complete_at: Lsn,
+    /// The role is primary, and nobody has said so since the start: nothing is admitted.
+    pub dormant: bool,
     /// Which `follow` call is in force; what an earlier one still delivers is refused.
     pub session: u64,
 }
@@ -133,6 +138,12 @@ pub enum WriteError {
     Failed(String),
     #[error("too many writes are waiting; try again")]
     Overloaded,
+    /// It is in the log here; a retry may find it done.
+    #[error(
+        "the write is on this node's disk at LSN {lsn} and the other environment did not confirm it within {waited_ms} ms: \
+         whether it lasts is not known; try again, with the same Idempotency-Key if it must be done once"
+    )]
+    Unconfirmed { lsn: Lsn, waited_ms: u64 },
 }
 
 /// Requests answered since the start.
@@ -219,7 +230,12 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         let task = Task::Write { op, payload, condition, reply };
         self.shared.tasks.send(task).await.map_err(|_| WriteError::Failed("the node is closing".into()))?;
-        answer.await.map_err(|_| WriteError::Failed("the node is closing".into()))?
+        let applied = answer.await.map_err(|_| WriteError::Failed("the node is closing".into()))??;
+        let waited_ms = self.shared.config.limits.hold_ms;
+        match self.shared.confirmations.wait(applied.lsn, Duration::from_millis(waited_ms)).await {
+            Verdict::Acknowledge => Ok(applied),
+            Verdict::Unconfirmed => Err(WriteError::Unconfirmed { lsn: applied.lsn, waited_ms }),
+        }
     }
 
     pub fn standing(&self) -> Standing {
@@ -292,12 +308,28 @@ impl Node {
         self.task(|reply| Task::Resume { epoch, reply }).await
     }
 
-    /// Makes this follower, which stands at exactly `lsn`, the primary.
+    /// Makes this follower, which stands at exactly `lsn`, the primary; it acknowledges writes alone.
     ///
     /// # Errors
     /// [`RoleError`] when the epoch is old or the position another.
     pub async fn promote(&self, epoch: Epoch, lsn: Lsn) -> Result<(), RoleError> {
-        self.task(|reply| Task::Promote { epoch, lsn, reply }).await
+        self.promote_acknowledging(epoch, lsn, AcknowledgeBy::default()).await
+    }
+
+    /// As [`Node::promote`], with what each write waits for before it is acknowledged.
+    ///
+    /// # Errors
+    /// [`RoleError`] when the epoch is old or the position another.
+    pub async fn promote_acknowledging(&self, epoch: Epoch, lsn: Lsn, by: AcknowledgeBy) -> Result<(), RoleError> {
+        self.task(|reply| Task::Promote { epoch, lsn, by, reply }).await
+    }
+
+    /// Says what each write of this primary waits for from now on.
+    ///
+    /// # Errors
+    /// [`RoleError`] unless this node is the primary of `epoch`.
+    pub async fn acknowledge(&self, epoch: Epoch, by: AcknowledgeBy) -> Result<(), RoleError> {
+        self.task(|reply| Task::Acknowledge { epoch, by, reply }).await
     }
 
     /// Follows `primary` from now on.
@@ -397,6 +429,7 @@ impl Node {
 impl Status {
     fn standing(&self) -> Standing {
         match &self.file.role {
+            Role::Primary { .. } if self.dormant => Standing::Sealed,
             Role::Primary { .. } => Standing::Primary,
             Role::Follower { primary, .. } => Standing::Follower { primary: primary.clone() },
             Role::Sealed { .. } => Standing::Sealed,

@@ -3,11 +3,13 @@
 //! A stream is a sequence of log frames. Frames with LSN 0 are announcements ([`Announcement`]): the first frame is one,
 //! and one follows at least every 100 ms, so that silence means a broken connection.
 
+mod confirm;
 mod follow;
 mod rehash;
 mod seed;
 mod serve;
 
+pub(crate) use confirm::hear as hear_confirmation;
 pub(crate) use follow::supervise;
 pub use rehash::rehash;
 pub use serve::{FeedBody, serve, serve_snapshot};
@@ -26,4 +28,7 @@ struct Announcement {
     wire_version: u32,
     /// Last LSN on its disk.
     lsn: Lsn,
+    /// It waits for its followers to say what they have on disk.
+    #[serde(default)]
+    confirm: bool,
 }

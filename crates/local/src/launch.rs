@@ -91,6 +91,11 @@ impl Launch {
         let hold_ms = (self.handover.hold_ms_max + HOLD_MARGIN_MS).min(HOLD_MS_MAX);
         command.args(["--hold-ms", &hold_ms.to_string()]);
         command.args(["--held-writes-max", &self.handover.held_writes_max.to_string()]);
+        // Only said when it is not the default: an older node does not know the flag.
+        let confirm_ms = self.handover.confirm_ms_max;
+        if confirm_ms != Handover::default().confirm_ms_max {
+            command.args(["--confirm-ms", &confirm_ms.to_string()]);
+        }
         command.args(index_flags(&self.settings.index)).args(fault_flags(&self.settings.fault));
         command.arg(READY_FLAG).arg(&files.ready).args(&self.settings.args);
         // The mode comes last: a version cannot talk itself out of production.

@@ -24,7 +24,11 @@ fn traffic(state: &State, world: &World) -> Vec<String> {
     }
     for (colour, environment) in world.environments.iter() {
         let runs = environment.version.is_some();
-        if environment.version != *state.versions.get(colour) {
+        let fenced = matches!(&state.phase, Phase::HandingOver { to, fenced: true, .. } if colour != *to);
+        if fenced && runs {
+            found.push(format!("{colour} is fenced off and shall run"));
+        }
+        if !fenced && environment.version != *state.versions.get(colour) {
             found.push(format!("{colour} is wanted at another version than the state says"));
         }
         if !runs && *world.reads.get(colour) > 0 {
@@ -117,7 +121,8 @@ fn epochs(state: &State, world: &World) -> Vec<String> {
         }
     }
     if let Phase::HandingOver { epoch, stage, .. } = &state.phase {
-        let right = if *stage == Stage::ProvingWayBack { state.epoch + 1 } else { state.epoch };
+        let begun = !matches!(stage, Stage::ProvingWayBack | Stage::Fencing);
+        let right = if begun { state.epoch } else { state.epoch + 1 };
         if *epoch != right {
             found.push(format!("the handover is in epoch {epoch}, it should be {right}"));
         }
@@ -171,6 +176,7 @@ fn bookkeeping(state: &State) -> Vec<String> {
 mod tests {
     use super::violations;
     use crate::{RoleWanted, State, World};
+    use wire::admin::AcknowledgeMode;
     use wire::document::Spec;
     use wire::{ByColour, Colour};
 
@@ -200,7 +206,8 @@ mod tests {
             world.environments.blue.role = Some(RoleWanted::Sealed { epoch: 2 });
         });
         check("epoch 7 was never given out", |_, world| {
-            world.environments.blue.role = Some(RoleWanted::Primary { epoch: 7, promote_at: None });
+            let acknowledge = AcknowledgeMode::Alone;
+            world.environments.blue.role = Some(RoleWanted::Primary { epoch: 7, promote_at: None, acknowledge });
         });
         check("nobody reigns in it", |state, _| state.epoch = 2);
     }

@@ -21,9 +21,12 @@ pub enum Command {
     },
     Pause,
     Resume,
-    /// Back to the environment that served before.
+    /// Back to the environment that served before. `accept_loss`: also when the primary does not answer and what it alone
+    /// has is lost by that.
     Rollback {
         reason: String,
+        #[serde(default)]
+        accept_loss: bool,
     },
     /// Hold the candidate's share of reads at this percentage (and stay there until told otherwise).
     Canary {
@@ -92,7 +95,7 @@ pub fn command(spec: &Spec, state: &State, command: &Command, now_ms: u64) -> Re
         Command::Promote { full } => ask.promote(&mut next, *full),
         Command::Pause => ask.pause(&mut next),
         Command::Resume => ask.resume(&mut next),
-        Command::Rollback { reason } => ask.rollback(&mut next, reason),
+        Command::Rollback { reason, accept_loss } => ask.rollback(&mut next, reason, *accept_loss),
         Command::Canary { share_percent } => ask.canary(&mut next, *share_percent),
         Command::Switch { to } => ask.switch(&mut next, *to),
     }?;
@@ -129,6 +132,7 @@ impl Ask<'_> {
             candidate: state.active.other(),
             started_ms: self.now_ms,
             full,
+            accept_loss: false,
             committed_ms: None,
         });
     }
@@ -215,7 +219,29 @@ impl Ask<'_> {
         }
     }
 
-    fn rollback(&self, state: &mut State, reason: &str) -> Result<(), Refused> {
+    /// Accepting a loss is an answer of its own where going back is under way already and waits for just that.
+    fn rollback(&self, state: &mut State, reason: &str, accept_loss: bool) -> Result<(), Refused> {
+        let accepts = |state: &mut State| {
+            if accept_loss && let Some(run) = &mut state.run {
+                run.accept_loss = true;
+            }
+        };
+        let committed = state.run.as_ref().is_some_and(|run| run.candidate == state.primary);
+        let waits = accept_loss && committed && matches!(state.phase, Phase::HandingOver { .. });
+        match self.go_back(state, reason) {
+            Err(Refused::GoingBack { .. } | Refused::HandingOver { .. }) if waits => {
+                accepts(state);
+                Ok(())
+            }
+            Ok(()) => {
+                accepts(state);
+                Ok(())
+            }
+            refused => refused,
+        }
+    }
+
+    fn go_back(&self, state: &mut State, reason: &str) -> Result<(), Refused> {
         let candidate = state.candidate();
         match state.phase.unpaused().clone() {
             Phase::Starting { .. } => Err(Refused::Starting),
@@ -244,7 +270,9 @@ impl Ask<'_> {
                     }
                     Ok(())
                 }
-                Stage::Promoting { .. } | Stage::TurningAround { .. } => Err(Refused::HandingOver { to }),
+                Stage::Fencing | Stage::Promoting { .. } | Stage::TurningAround { .. } => {
+                    Err(Refused::HandingOver { to })
+                }
                 Stage::MovingTraffic { .. } => {
                     hand_back(state, reason, self.now_ms);
                     Ok(())
@@ -295,7 +323,7 @@ impl Ask<'_> {
             return match to == state.candidate() && to != state.active {
                 true => self.promote(state, true),
                 false if to == state.candidate() => Err(Refused::AlreadyActive(to)),
-                false => self.rollback(state, &format!("a person switched to {to}")),
+                false => self.go_back(state, &format!("a person switched to {to}")),
             };
         }
         idle(state)?;

@@ -2,6 +2,8 @@
 
 mod bringing_up;
 mod checking;
+mod confirming;
+mod forcing;
 mod handover;
 mod look;
 mod paused;
@@ -37,7 +39,7 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
         Phase::Shifting { step, share_percent, since_ms, promoted } => {
             shifting::decide(&look, *step, *share_percent, *since_ms, *promoted)
         }
-        Phase::HandingOver { to, epoch, stage, since_ms, reason, share_percent } => {
+        Phase::HandingOver { to, epoch, stage, since_ms, reason, share_percent, fenced } => {
             let handover = handover::Handover {
                 look: &look,
                 to: *to,
@@ -45,6 +47,7 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
                 since_ms: *since_ms,
                 reason,
                 share_percent: *share_percent,
+                fenced: *fenced,
             };
             handover.decide(stage)
         }
@@ -52,11 +55,17 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
         Phase::RollingBack { since_ms, reason } => rolling_back::decide(&look, *since_ms, reason),
         Phase::Paused { before, why, .. } => paused::decide(&look, before, why),
     };
-    let mut state_next = next.state;
+    let (mut state_next, mut why) = (next.state, next.why);
+    // One thing at a time: what else is due comes with the next decision, which follows at once.
+    if state_next == *state
+        && let Some(also) = confirming::advance(&look, &mut state_next)
+    {
+        why = format!("{also}; {why}");
+    }
     if state_next != *state {
         state_next.generation = state.generation + 1;
     }
-    Decision { world: World::of(&state_next), state: state_next, why: next.why }
+    Decision { world: World::of(&state_next), state: state_next, why }
 }
 
 #[cfg(test)]

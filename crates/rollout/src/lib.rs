@@ -19,5 +19,5 @@ pub use command::{Command, Refused, command};
 pub use decide::{Decision, decide};
 pub use observation::{Judgement, NodeObservation, Observation};
 pub use role_call::{RoleCall, RoleCallError, role_call};
-pub use state::{Outcome, Phase, Record, Run, Stage, State};
+pub use state::{Confirmation, Outcome, Phase, Record, Run, Stage, State};
 pub use world::{EnvironmentWorld, RoleWanted, World};

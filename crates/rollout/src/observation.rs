@@ -10,6 +10,8 @@ pub struct Observation {
     pub nodes: ByColour<NodeObservation>,
     /// How long each node has not answered, ms; 0 when it just did.
     pub silent_ms: ByColour<u64>,
+    /// The highest LSN that each node was ever heard to have, from itself or from its follower.
+    pub lsn_heard: ByColour<Lsn>,
     /// Each node's digest at an LSN that was asked for: during a handover, the LSN of the seal.
     pub digest_at: ByColour<Option<(Lsn, String)>>,
     /// Shares that the router confirms to be in effect; `None`: not known.

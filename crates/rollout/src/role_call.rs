@@ -3,15 +3,31 @@
 
 use crate::RoleWanted;
 use crate::text;
-use wire::admin::{Epoch, Lsn, NodeState, Peer, Role};
+use wire::admin::{AcknowledgeMode, Epoch, Lsn, NodeState, Peer, Role};
 
 /// A call that changes a node's role; each may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleCall {
-    Seal { epoch: Epoch },
-    Resume { epoch: Epoch },
-    Promote { epoch: Epoch, lsn: Lsn },
-    Follow { epoch: Epoch },
+    Seal {
+        epoch: Epoch,
+    },
+    Resume {
+        epoch: Epoch,
+    },
+    /// `acknowledge`: what its writes wait for from the first one on.
+    Promote {
+        epoch: Epoch,
+        lsn: Lsn,
+        acknowledge: AcknowledgeMode,
+    },
+    /// What the writes of the primary wait for from now on.
+    Acknowledge {
+        epoch: Epoch,
+        mode: AcknowledgeMode,
+    },
+    Follow {
+        epoch: Epoch,
+    },
 }
 
 /// No call can make the node what it shall be.
@@ -34,9 +50,15 @@ pub fn role_call(
     other: Option<(&NodeState, &Peer)>,
 ) -> Result<Option<RoleCall>, RoleCallError> {
     match (wanted, &node.role) {
-        (RoleWanted::Primary { epoch, .. }, Role::Primary { epoch: reign }) if reign >= epoch => Ok(None),
-        (RoleWanted::Primary { epoch, promote_at: Some(lsn) }, Role::Follower { .. }) => {
-            Ok(Some(RoleCall::Promote { epoch: *epoch, lsn: *lsn }))
+        // Its own epoch again is the word that it waits for.
+        (RoleWanted::Primary { epoch, .. }, Role::Primary { epoch: reign }) if reign == epoch && node.dormant => {
+            Ok(Some(RoleCall::Resume { epoch: *epoch }))
+        }
+        (RoleWanted::Primary { epoch, acknowledge, .. }, Role::Primary { epoch: reign }) if reign >= epoch => {
+            Ok(acknowledge_call(*epoch, *acknowledge, node, other).filter(|_| reign == epoch))
+        }
+        (RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge }, Role::Follower { .. }) => {
+            Ok(Some(RoleCall::Promote { epoch: *epoch, lsn: *lsn, acknowledge: *acknowledge }))
         }
         (RoleWanted::Primary { epoch, .. }, Role::Primary { .. } | Role::Sealed { .. }) => {
             Ok(Some(RoleCall::Resume { epoch: *epoch }))
@@ -62,13 +84,27 @@ pub fn role_call(
     }
 }
 
+/// A node that does not say what it waits for is of a version that cannot wait.
+fn acknowledge_call(
+    epoch: Epoch,
+    mode: AcknowledgeMode,
+    node: &NodeState,
+    other: Option<(&NodeState, &Peer)>,
+) -> Option<RoleCall> {
+    let now = &node.acknowledge.as_ref()?.by;
+    let stranger = other.is_some_and(|(other, _)| other.node_id != now.confirmer);
+    let told = now.mode == mode && (mode == AcknowledgeMode::Alone || !stranger);
+    (!told).then_some(RoleCall::Acknowledge { epoch, mode })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decide::tests::scene::{follower, node, peer, primary, sealed};
     use wire::Colour;
+    use wire::admin::{AcknowledgeBy, AcknowledgeState};
 
-    const REIGN: RoleWanted = RoleWanted::Primary { epoch: 3, promote_at: None };
+    const REIGN: RoleWanted = RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge: AcknowledgeMode::Alone };
 
     /// The call for blue as `role`, beside a green as `other`.
     fn call(wanted: &RoleWanted, role: Role, other: Option<Role>) -> Option<RoleCall> {
@@ -85,13 +121,53 @@ mod tests {
         // A seal that never arrived leaves a primary of the epoch before.
         assert_eq!(call(&REIGN, primary(1), None), Some(RoleCall::Resume { epoch: 3 }));
         assert_eq!(call(&REIGN, sealed(2, 9), None), Some(RoleCall::Resume { epoch: 3 }));
-        let promoted = RoleWanted::Primary { epoch: 3, promote_at: Some(9) };
+        let acknowledge = AcknowledgeMode::Required;
+        let promoted = RoleWanted::Primary { epoch: 3, promote_at: Some(9), acknowledge };
         let follows = follower(Colour::Blue, 1);
-        assert_eq!(call(&promoted, follows.clone(), None), Some(RoleCall::Promote { epoch: 3, lsn: 9 }));
+        let promote = RoleCall::Promote { epoch: 3, lsn: 9, acknowledge };
+        assert_eq!(call(&promoted, follows.clone(), None), Some(promote));
+        // The mode is promoted with the first call, and told to one that reigns without it.
+        assert_eq!(call(&promoted, primary(3), None), Some(RoleCall::Acknowledge { epoch: 3, mode: acknowledge }));
+        assert_eq!(call(&promoted, primary(4), None), None);
+        // Sealed at just that place, it never stopped being whole.
+        assert_eq!(call(&promoted, sealed(2, 9), None), Some(RoleCall::Resume { epoch: 3 }));
         for role in [follows, Role::Waiting] {
             let stranger = node(Colour::Blue, role, 9);
             assert!(matches!(role_call(&REIGN, &stranger, None), Err(RoleCallError::CannotReign { epoch: 3, .. })));
         }
+    }
+
+    #[test]
+    fn a_primary_is_told_whose_word_counts() {
+        let mut blue = node(Colour::Blue, primary(3), 9);
+        let green = node(Colour::Green, follower(Colour::Green, 3), 9);
+        let address = peer(Colour::Green);
+        let wanted = |acknowledge| RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge };
+        let mut check = |now: Option<(AcknowledgeMode, &str)>, mode, expected| {
+            blue.acknowledge = now.map(|(mode, confirmer)| AcknowledgeState {
+                by: AcknowledgeBy { mode, confirmer: confirmer.into() },
+                ..AcknowledgeState::default()
+            });
+            assert_eq!(role_call(&wanted(mode), &blue, Some((&green, &address))), Ok(expected), "{now:?} {mode:?}");
+        };
+        let call = |mode| Some(RoleCall::Acknowledge { epoch: 3, mode });
+        let (alone, required) = (AcknowledgeMode::Alone, AcknowledgeMode::Required);
+        check(Some((alone, "")), required, call(required));
+        check(Some((required, "green")), required, None);
+        check(Some((required, "an emptied folder")), required, call(required));
+        check(Some((required, "green")), alone, call(alone));
+        check(Some((alone, "")), alone, None);
+        // An older version cannot wait for anybody.
+        check(None, required, None);
+    }
+
+    #[test]
+    fn a_primary_that_waits_for_the_word_gets_it_only_in_its_own_reign() {
+        let mut blue = node(Colour::Blue, primary(3), 9);
+        blue.dormant = true;
+        assert_eq!(role_call(&REIGN, &blue, None), Ok(Some(RoleCall::Resume { epoch: 3 })));
+        let later = RoleWanted::Follower { epoch: 4 };
+        assert_eq!(role_call(&later, &blue, None), Ok(None), "it is no primary any more and waits to follow");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct State {
     pub primary_epoch: Epoch,
     /// LSN at which `primary` began its reign by a promotion; `None` for the very first reign and after a resume.
     pub promoted_at: Option<Lsn>,
+    /// What may be relied on about the writes that `primary` acknowledged.
+    #[serde(default)]
+    pub confirmation: Confirmation,
     /// The environment that serves production; changes at the commit of a handover.
     pub active: Colour,
     /// Version each environment shall run; `None`: it shall not run.
@@ -42,8 +45,28 @@ pub struct Run {
     pub started_ms: u64,
     /// Set by `promote --full` and `switch`: steps are skipped, checks are not.
     pub full: bool,
+    /// Set by `rollback --accept-loss`: going back without a primary that does not answer may lose what it alone has.
+    #[serde(default)]
+    pub accept_loss: bool,
     /// When the right to write was committed to the candidate, ms since 1970.
     pub committed_ms: Option<u64>,
+}
+
+/// Whether what the primary acknowledged is on the other environment's disk too. Each step is durable before the primary is
+/// told of it where it takes something away, and seen at the primary before it is durable where it adds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "level", rename_all = "snake_case")]
+pub enum Confirmation {
+    /// It need not be.
+    #[default]
+    Off,
+    /// It is from the moment the other environment has everything, unless that falls behind again: nothing may be relied on.
+    /// Before `confirmed_lsn` nothing is at stake.
+    Joining { confirmed_lsn: Lsn, since_ms: u64 },
+    /// The primary was told to acknowledge nothing without it, and has not been seen to obey.
+    Locking,
+    /// It is, all of it.
+    Held,
 }
 
 /// How a rollout ended.
@@ -100,6 +123,9 @@ pub enum Phase {
         reason: String,
         #[serde(default)]
         share_percent: u8,
+        /// The environment that is left must not run again until this is over: `to` becomes primary without its consent.
+        #[serde(default)]
+        fenced: bool,
     },
     Watching {
         since_ms: u64,
@@ -117,12 +143,14 @@ pub enum Phase {
     },
 }
 
-/// The steps of a handover; `Promoting` is the first one after the commit.
+/// The steps of a handover; `Promoting` is the first one after the commit. A forced one begins with `Fencing` instead.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Step 1: the old primary shows that it could follow the new one.
     ProvingWayBack,
+    /// In the place of steps 1 to 4 when the old primary does not answer: none of its processes is left.
+    Fencing,
     /// Steps 2 and 3, and 4 as well when the new primary has caught up at once.
     Sealing,
     /// Step 4: the new primary reaches `lsn` with the same `digest`.
@@ -151,6 +179,7 @@ impl State {
             primary: Colour::Blue,
             primary_epoch: 1,
             promoted_at: None,
+            confirmation: Confirmation::Off,
             active: Colour::Blue,
             versions: ByColour::new(Some(spec.version.clone()), None),
             phase: Phase::Starting { since_ms: now_ms },
@@ -213,7 +242,8 @@ impl Phase {
                 | Stage::Promoting { .. }
                 | Stage::TurningAround { .. }
                 | Stage::Resuming { .. } => true,
-                Stage::ProvingWayBack | Stage::MovingTraffic { .. } => false,
+                // They wait while a dead side is fenced off too, but that is the platform's work and takes its time.
+                Stage::Fencing | Stage::ProvingWayBack | Stage::MovingTraffic { .. } => false,
             },
             _ => false,
         }

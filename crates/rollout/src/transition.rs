@@ -26,7 +26,17 @@ pub(crate) fn hand_over(state: &mut State, to: Colour, share_percent: u8, reason
         since_ms: now_ms,
         reason: reason.into(),
         share_percent,
+        fenced: false,
     };
+}
+
+/// Begins to go back without the primary, which does not answer.
+pub(crate) fn fence(state: &mut State, reason: &str, now_ms: u64) {
+    hand_over(state, state.primary.other(), 100, reason, now_ms);
+    if let Phase::HandingOver { stage, fenced, .. } = &mut state.phase {
+        *stage = Stage::Fencing;
+        *fenced = true;
+    }
 }
 
 /// Takes a committed rollout back: the same handover with the colours exchanged. Reads follow as soon as the old

@@ -1,8 +1,8 @@
 //! What shall be so: the platform and the conductor make it true as often as needed; every part is idempotent.
 
-use crate::{Phase, Stage, State};
+use crate::{Confirmation, Phase, Stage, State};
 use serde::{Deserialize, Serialize};
-use wire::admin::{Epoch, Lsn};
+use wire::admin::{AcknowledgeMode, Epoch, Lsn};
 use wire::{ByColour, Colour};
 
 /// The desired world.
@@ -35,6 +35,8 @@ pub enum RoleWanted {
     Primary {
         epoch: Epoch,
         promote_at: Option<Lsn>,
+        /// What its writes wait for before they are acknowledged.
+        acknowledge: AcknowledgeMode,
     },
     Sealed {
         epoch: Epoch,
@@ -50,7 +52,7 @@ impl World {
     pub fn of(state: &State) -> World {
         World {
             environments: ByColour::from_fn(|colour| EnvironmentWorld {
-                version: state.versions.get(colour).clone(),
+                version: version(state, colour),
                 role: role(state, colour),
             }),
             reads: reads(state),
@@ -64,12 +66,33 @@ impl World {
     }
 }
 
+/// A side that is fenced off runs nothing, whatever it is to run otherwise.
+fn version(state: &State, colour: Colour) -> Option<String> {
+    match &state.phase {
+        Phase::HandingOver { to, fenced: true, .. } if colour != *to => None,
+        _ => state.versions.get(colour).clone(),
+    }
+}
+
+/// What the primary shall wait for.
+fn acknowledge(state: &State) -> AcknowledgeMode {
+    match state.confirmation {
+        Confirmation::Off => AcknowledgeMode::Alone,
+        Confirmation::Joining { .. } => AcknowledgeMode::Preferred,
+        Confirmation::Locking | Confirmation::Held => AcknowledgeMode::Required,
+    }
+}
+
 /// Who reigns follows from the committed primary; only a handover under way makes exceptions.
 fn role(state: &State, colour: Colour) -> Option<RoleWanted> {
-    state.versions.get(colour).as_ref()?;
+    version(state, colour)?;
     let reigns = colour == state.primary;
     let usual = match reigns {
-        true => RoleWanted::Primary { epoch: state.primary_epoch, promote_at: state.promoted_at },
+        true => RoleWanted::Primary {
+            epoch: state.primary_epoch,
+            promote_at: state.promoted_at,
+            acknowledge: acknowledge(state),
+        },
         false => RoleWanted::Follower { epoch: state.primary_epoch },
     };
     match &state.phase {
@@ -77,6 +100,7 @@ fn role(state: &State, colour: Colour) -> Option<RoleWanted> {
             // The old primary follows as soon as it can, which is when the new one reigns (see `role_call`): the writes that
             // wait there need not wait for the next state to be stored.
             Stage::ProvingWayBack
+            | Stage::Fencing
             | Stage::Promoting { .. }
             | Stage::TurningAround { .. }
             | Stage::MovingTraffic { .. } => Some(usual),
@@ -107,6 +131,7 @@ fn reads(state: &State) -> ByColour<u8> {
 /// Until the old primary forwards, the router keeps sending writes there: it is the one that holds them.
 fn writes(state: &State) -> Colour {
     match &state.phase {
+        Phase::HandingOver { to, fenced: true, .. } => *to,
         Phase::HandingOver { to, stage: Stage::Promoting { .. } | Stage::TurningAround { .. }, .. } => to.other(),
         _ => state.primary,
     }

@@ -9,6 +9,8 @@
 //! | `POST /admin/v1/resume` | [`EpochCall`] -> [`NodeState`] |
 //! | `POST /admin/v1/promote` | [`Promote`] -> [`NodeState`] |
 //! | `POST /admin/v1/follow` | [`Follow`] -> [`NodeState`] |
+//! | `POST /admin/v1/acknowledge` | [`AcknowledgeCall`] -> [`NodeState`] |
+//! | `POST /admin/v1/confirm` | [`Confirm`] -> [`Confirmed`] (a follower's) |
 //! | `POST /admin/v1/marker` | -> [`Marker`] |
 //! | `GET /admin/v1/digest?lsn=N` | -> [`Digest`] (waits up to 5 s for the marker at N) |
 //! | `POST /admin/v1/rehash` | -> [`Rehash`]: recomputed from what is on disk |
@@ -83,6 +85,13 @@ pub struct NodeState {
     /// Writes waiting at a seal.
     pub held_writes: u64,
     pub feed: Option<FeedState>,
+    /// On whose disks a write must be before this node, as the primary, acknowledges it; absent: the node knows only its own.
+    #[serde(default)]
+    pub acknowledge: Option<AcknowledgeState>,
+    /// The last primary that this folder knows of was itself, and it was started without being told that it still is: it
+    /// admits nothing until a coordinator says so (a `resume` of its own epoch is enough).
+    #[serde(default)]
+    pub dormant: bool,
     /// Followers connected to this node's feed.
     #[serde(default)]
     pub followers: Vec<FollowerState>,
@@ -107,6 +116,62 @@ pub struct FeedState {
     pub seeding: Option<Seeding>,
     /// Why it is not connected, in words.
     pub error: Option<String>,
+}
+
+/// What a primary waits for before it acknowledges a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AcknowledgeMode {
+    /// For its own disk.
+    #[default]
+    Alone,
+    /// For the other's disk as well, from the moment the other has everything, until it does not confirm in time.
+    Preferred,
+    /// For the other's disk as well, however long it takes.
+    Required,
+}
+
+/// Says what a primary shall wait for. `confirmer` is the `node_id` of the follower whose word counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AcknowledgeBy {
+    pub mode: AcknowledgeMode,
+    pub confirmer: String,
+}
+
+/// Tells the primary of `epoch` what to wait for from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgeCall {
+    pub epoch: Epoch,
+    #[serde(flatten)]
+    pub by: AcknowledgeBy,
+}
+
+/// How acknowledging stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AcknowledgeState {
+    #[serde(flatten)]
+    pub by: AcknowledgeBy,
+    /// The other has everything up to here on its disk, by its own word.
+    pub confirmed_lsn: Lsn,
+    /// Every write acknowledged so far is confirmed, and each further one waits for that.
+    pub holds: bool,
+    /// How long nothing was confirmed while writes wait for it, ms.
+    pub waiting_ms: u64,
+}
+
+/// A follower's word that it has the history up to `lsn`, whose record there is of `lsn_epoch`, on its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirm {
+    pub node_id: String,
+    pub lsn: Lsn,
+    pub lsn_epoch: Epoch,
+}
+
+/// Answer to [`Confirm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// Further confirmations are wanted.
+    pub wanted: bool,
 }
 
 /// Progress of a snapshot that is being received.
@@ -155,11 +220,14 @@ pub struct Sealed {
 }
 
 /// Makes a follower the primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promote {
     pub epoch: Epoch,
     /// The follower must be at exactly this LSN.
     pub lsn: Lsn,
+    /// What it waits for from its first write on.
+    #[serde(default)]
+    pub acknowledge: AcknowledgeBy,
 }
 
 /// Makes a node follow another.
@@ -278,6 +346,8 @@ mod tests {
                 failed: None,
                 held_writes: 0,
                 feed: None,
+                acknowledge: Some(AcknowledgeState::default()),
+                dormant: false,
                 followers: Vec::new(),
                 counters: Counters::default(),
                 databases: 1,

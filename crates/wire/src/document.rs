@@ -243,12 +243,37 @@ pub struct Handover {
     pub hold_ms_max: u64,
     /// How many writes may wait.
     pub held_writes_max: u64,
+    /// On whose disk a write must be before it is acknowledged.
+    pub acknowledge: Acknowledge,
+    /// With writes acknowledged by both: how long the other environment may take to confirm one before the primary asks to
+    /// go on alone.
+    pub confirm_ms_max: u64,
+    /// With writes acknowledged by both: the primary never goes on alone, it refuses writes instead.
+    pub strict: bool,
 }
 
 impl Default for Handover {
     fn default() -> Self {
-        Self { hold_ms_max: 1_000, held_writes_max: 10_000 }
+        Self {
+            hold_ms_max: 1_000,
+            held_writes_max: 10_000,
+            acknowledge: Acknowledge::default(),
+            confirm_ms_max: 250,
+            strict: false,
+        }
     }
+}
+
+/// Who must have a write on disk before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// Both from the moment a new version may write until its watch is over; otherwise the primary.
+    #[default]
+    Auto,
+    Primary,
+    /// Both, whenever the other environment follows.
+    Both,
 }
 
 /// Fixed rules over counts of both colours.

@@ -47,6 +47,7 @@ fn shifting(step: usize, share_percent: u8) -> State {
         candidate: Colour::Green,
         started_ms: 0,
         full: false,
+        accept_loss: false,
         committed_ms: None,
     });
     state

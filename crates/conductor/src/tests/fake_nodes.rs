@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use wire::admin::{
-    AdminError, AdminErrorCode, Counters, Digest, Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer,
-    Promote, Rehash, Replay, Replayed, Role, SampledReads, Sealed,
+    AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, AcknowledgeState, AdminError, AdminErrorCode, Counters, Digest,
+    Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer, Promote, Rehash, Replay, Replayed, Role,
+    SampledReads, Sealed,
 };
 use wire::{ByColour, Colour};
 
@@ -29,6 +30,8 @@ pub(super) struct Manners {
     pub wrong_digest: bool,
     pub wrong_results: bool,
     pub refuses_proof: bool,
+    /// Confirms nothing to its primary.
+    pub confirms_nothing: bool,
     /// Calls that are refused the next time.
     pub refuses_once: Vec<&'static str>,
     /// Searches that it remembers.
@@ -40,6 +43,7 @@ struct FakeNode {
     epoch_seen: Epoch,
     lsn: Lsn,
     manners: Manners,
+    acknowledge: AcknowledgeBy,
 }
 
 /// Both nodes; cloning gives another handle.
@@ -62,6 +66,7 @@ impl FakeNodes {
             epoch_seen,
             lsn: 0,
             manners: Manners { sample: 3, ..Manners::default() },
+            acknowledge: AcknowledgeBy::default(),
         };
         let nodes = ByColour::new(node(Role::Primary { epoch: 1 }, 1), node(Role::Waiting, 0));
         let listeners = ByColour::new(
@@ -115,6 +120,7 @@ impl FakeNodes {
         let mut nodes = self.nodes.lock();
         let source = nodes.get(colour.other());
         let (source_lsn, feeds) = (source.lsn, !matches!(source.role, Role::Follower { .. } | Role::Waiting));
+        let confirms = !nodes.get(colour.other()).manners.confirms_nothing;
         let node = nodes.get_mut(colour);
         match node.role {
             Role::Primary { .. } => node.lsn += 3,
@@ -144,6 +150,13 @@ impl FakeNodes {
             failed: None,
             held_writes: 0,
             feed,
+            acknowledge: Some(AcknowledgeState {
+                by: node.acknowledge.clone(),
+                confirmed_lsn: if confirms { node.lsn } else { 0 },
+                holds: confirms && node.acknowledge.mode != AcknowledgeMode::Alone,
+                waiting_ms: if confirms { 0 } else { 60_000 },
+            }),
+            dormant: false,
             followers: Vec::new(),
             counters: Counters::default(),
             databases: 1,
@@ -186,6 +199,16 @@ impl FakeNodes {
         Ok(self.state(colour))
     }
 
+    /// What its writes wait for is changed by a call, and begins with a reign.
+    fn acknowledge(&self, colour: Colour, by: AcknowledgeBy) {
+        let mut nodes = self.nodes.lock();
+        let node = nodes.get_mut(colour);
+        if node.acknowledge != by {
+            self.calls.lock().push(format!("{colour} acknowledges {:?}", by.mode));
+        }
+        node.acknowledge = by;
+    }
+
     fn digest(&self, colour: Colour, lsn: Lsn) -> Option<Digest> {
         // A look lets a follower catch up.
         self.state(colour);
@@ -204,6 +227,7 @@ fn router(call: Call) -> Router {
         .route("/admin/v1/resume", post(resume))
         .route("/admin/v1/promote", post(promote))
         .route("/admin/v1/follow", post(follow))
+        .route("/admin/v1/acknowledge", post(acknowledge))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
         .route("/admin/v1/rehash", post(rehash))
@@ -274,12 +298,26 @@ async fn resume(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
 }
 
 async fn promote(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
-    let Promote { epoch, lsn } = body(&bytes);
-    answer(nodes.obey(colour, "promote", epoch, |role, here| match role {
+    let Promote { epoch, lsn, acknowledge } = body(&bytes);
+    let promoted = nodes.obey(colour, "promote", epoch, |role, here| match role {
         Role::Follower { .. } if here == lsn => Some(Role::Primary { epoch }),
         Role::Primary { epoch: reign } if *reign == epoch => Some(role.clone()),
         _ => None,
-    }))
+    });
+    if promoted.is_ok() {
+        nodes.acknowledge(colour, acknowledge);
+    }
+    answer(promoted.map(|_| nodes.state(colour)))
+}
+
+async fn acknowledge(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let AcknowledgeCall { epoch, by } = body(&bytes);
+    let reigns = nodes.role(colour) == Role::Primary { epoch };
+    if !reigns {
+        return answer::<NodeState>(Err(refused("not the primary of that epoch")));
+    }
+    nodes.acknowledge(colour, by);
+    json(nodes.state(colour))
 }
 
 async fn follow(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {

@@ -2,7 +2,7 @@
 
 use super::fake_platform::Fate;
 use super::stage::{Stage, document};
-use rollout::{Command, Outcome, Phase};
+use rollout::{Command, Confirmation, Outcome, Phase, RoleWanted};
 use std::time::{Duration, Instant};
 use wire::Colour;
 
@@ -62,6 +62,49 @@ async fn an_active_environment_that_hangs_rolls_nothing_back() {
     stage.nodes.change(Colour::Blue, |manners| manners.hangs = true);
     let info = stage.until(|info| info.why.contains("blue has not answered for 4")).await;
     assert!(matches!(info.phase, Phase::Shifting { .. }), "{:?}", info.phase);
+}
+
+#[tokio::test]
+async fn a_new_primary_that_hangs_is_fenced_off_and_the_old_one_takes_over_by_itself() {
+    let mut document = document();
+    document.spec.rollout.watch_ms = 600_000;
+    let stage = Stage::stable(document).await;
+    stage.deploy("1.1.0").await;
+    let info = stage.until(|info| matches!(info.phase, Phase::Watching { .. })).await;
+    assert_eq!(info.confirmation, Confirmation::Held);
+    stage.nodes.change(Colour::Green, |manners| manners.hangs = true);
+    let info = stage.finished(1).await;
+    assert_eq!((info.history[0].outcome, info.primary, info.primary_epoch), (Outcome::RolledBack, Colour::Blue, 3));
+    let calls = stage.nodes.calls.lock().clone();
+    assert!(calls.contains(&"blue promote 3".to_string()), "{calls:?}");
+    // Green was to be gone before blue was to be promoted.
+    let worlds = stage.platform.worlds.lock().clone();
+    let promoted = worlds
+        .iter()
+        .position(|world| matches!(world.environments.blue.role, Some(RoleWanted::Primary { epoch: 3, .. })))
+        .unwrap();
+    let before = &worlds[promoted - 1].environments;
+    assert!(matches!(before.blue.role, Some(RoleWanted::Follower { epoch: 2 })), "{before:?}");
+    assert_eq!(before.green.version, None);
+}
+
+#[tokio::test]
+async fn a_primary_whose_writes_nobody_confirms_goes_on_alone_and_is_not_replaced_by_itself() {
+    let mut document = document();
+    document.spec.rollout.watch_ms = 600_000;
+    let stage = Stage::stable(document).await;
+    stage.nodes.change(Colour::Blue, |manners| manners.confirms_nothing = true);
+    stage.deploy("1.1.0").await;
+    stage.until(|info| matches!(info.confirmation, Confirmation::Joining { .. })).await;
+    let calls = stage.nodes.calls.lock().clone();
+    assert!(calls.contains(&"green acknowledges Preferred".to_string()), "{calls:?}");
+    stage.nodes.change(Colour::Green, |manners| manners.hangs = true);
+    let info = stage.until(|info| info.why.contains("jadeshift rollback --accept-loss")).await;
+    assert_eq!(info.primary, Colour::Green);
+    let accept = Command::Rollback { reason: "it is gone".into(), accept_loss: true };
+    stage.conductor.command(accept).await.unwrap();
+    let info = stage.finished(1).await;
+    assert_eq!((info.history[0].outcome, info.primary), (Outcome::RolledBack, Colour::Blue));
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ async fn release(tools: &mut Tools, act: &Act) -> Result<(Record, Exposure), Fai
             if since.elapsed() >= SERVED_MIN && written >= SERVED_WRITES_MIN {
                 let reason = format!("by hand, after {written} writes to version {}", act.version);
                 tools.say(&format!("  rolling back {reason}"));
-                tools.control.command(&Command::Rollback { reason }).await?;
+                tools.control.command(&Command::Rollback { reason, accept_loss: false }).await?;
                 rollback_said = true;
             }
         }

@@ -3,7 +3,7 @@
 use super::table::{Table, grouped, megabytes};
 use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
-use rollout::Outcome;
+use rollout::{Confirmation, Outcome};
 use wire::Colour;
 use wire::admin::Role;
 
@@ -13,6 +13,7 @@ const HISTORY_SHOWN: usize = 5;
 /// Where a deployment stands, and what it is waiting for.
 pub fn info(info: &Info, now_ms: u64) -> String {
     let mut parts = vec![head(info, now_ms), environments(info)];
+    parts.extend(confirmation(info, now_ms));
     parts.extend(rollout_under_way(info));
     parts.extend(trouble(info));
     parts.extend(history(info));
@@ -64,6 +65,22 @@ pub fn role(node: &NodeInfo) -> String {
         (NodeStatus::Up, Some(Role::Follower { epoch, .. })) => format!("follower, epoch {epoch}"),
         (NodeStatus::Up, Some(Role::Sealed { epoch, .. })) => format!("sealed, epoch {epoch}"),
         (NodeStatus::Up, Some(Role::Waiting) | None) => "waiting".into(),
+    }
+}
+
+/// What an acknowledged write can rely on, where that is more than the primary's disk.
+fn confirmation(info: &Info, now_ms: u64) -> Option<String> {
+    let (primary, other) = (info.primary, info.primary.other());
+    match info.confirmation {
+        Confirmation::Off => None,
+        Confirmation::Held => Some(format!("every acknowledged write is on both disks, {primary} and {other}\n")),
+        Confirmation::Locking => {
+            Some(format!("{primary} is told to acknowledge nothing that {other} has not confirmed\n"))
+        }
+        Confirmation::Joining { confirmed_lsn, since_ms } => Some(format!(
+            "{primary} acknowledges alone for {}: going back without it would lose what came after LSN {confirmed_lsn}\n",
+            span(now_ms.saturating_sub(since_ms))
+        )),
     }
 }
 

@@ -22,6 +22,7 @@ pub fn name(phase: &Phase) -> String {
 fn stage_name(stage: &Stage) -> &'static str {
     match stage {
         Stage::ProvingWayBack => "proving the way back",
+        Stage::Fencing => "fencing off the one that does not answer",
         Stage::Sealing => "sealing",
         Stage::CatchingUp { .. } => "catching up",
         Stage::Promoting { .. } => "promoting",

@@ -24,6 +24,7 @@ fn node(role: Role, version: &str) -> NodeInfo {
         ready: true,
         failed: None,
         held_writes: 0,
+        acknowledge: None,
         databases: 1,
         vectors: 10_000,
         unindexed: 0,
@@ -39,6 +40,7 @@ fn run(id: u64, to: &str, candidate: Colour) -> Run {
         candidate,
         started_ms: NOW_MS - 90_000,
         full: false,
+        accept_loss: false,
         committed_ms: None,
     }
 }
@@ -59,6 +61,7 @@ fn shifting() -> Info {
         epoch: 3,
         primary: Colour::Blue,
         primary_epoch: 3,
+        confirmation: rollout::Confirmation::Off,
         active: Colour::Blue,
         versions: ByColour::new(Some("1.0.0".into()), Some("1.2.0".into())),
         share_percent: ByColour::new(50, 50),
@@ -179,6 +182,7 @@ fn a_handover_is_named_with_its_stage() {
         since_ms: 0,
         reason: String::new(),
         share_percent: 100,
+        fenced: false,
     };
     assert_eq!(phase_name(&phase), "handing over to green, turning around");
 }

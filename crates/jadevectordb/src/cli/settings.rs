@@ -125,6 +125,7 @@ fn limits(args: &Args) -> Limits {
     Limits {
         body_bytes: args.body_bytes_max.map_or(default.body_bytes, |bytes| bytes as usize),
         hold_ms: args.hold_ms.unwrap_or(default.hold_ms),
+        confirm_ms: args.confirm_ms.unwrap_or(default.confirm_ms),
         held_writes: args.held_writes_max.unwrap_or(default.held_writes),
         snapshot_log_bytes: args.snapshot_log_bytes.unwrap_or(default.snapshot_log_bytes),
         retained_log_bytes: args.retained_log_bytes.unwrap_or(default.retained_log_bytes),

@@ -1,5 +1,6 @@
 //! Starting a node: hold the folder, recover snapshot and log, then let the threads run.
 
+use super::acknowledge::Confirmations;
 use super::role::{RoleFile, new_id};
 use super::snapshotter::{self, SnapshotTail, Snapshotter};
 use super::writer::{Group, Writer};
@@ -11,6 +12,7 @@ use crate::store::Store;
 use changelog::{DataDir, DataDirError, Log, LogOptions, Recovery, Start};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wire::admin::{FeedState, Role};
 
@@ -59,8 +61,11 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         file: role.clone(),
         failed: None,
         complete_at: tail.map_or(0, |tail: SnapshotTail| tail.complete_at),
+        // Who was primary once and is not said to be it now may have been replaced while it was gone.
+        dormant: config.join && matches!(role.role, Role::Primary { .. }),
         session: 0,
     };
+    let dormant = status.dormant;
     let due_bytes = config.limits.snapshot_log_bytes;
     let (tasks, queue) = mpsc::channel(QUEUE_LENGTH);
     let shared = Arc::new(Shared {
@@ -71,6 +76,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         position: watch::Sender::new(position),
         markers: Mutex::default(),
         feed: Mutex::new(FeedState { connected: false, primary_lsn: 0, lag_ms: 0, seeding: None, error: None }),
+        confirmations: Confirmations::new(role.acknowledge.clone(), Duration::from_millis(config.limits.confirm_ms)),
         followers: Mutex::default(),
         counters: RequestCounters::default(),
         sample: ReadSample::default(),
@@ -97,7 +103,9 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     if first {
         writer.role.store(&shared.config.data_dir)?;
     }
-    if let Role::Primary { epoch } = writer.role.role {
+    if let Role::Primary { epoch } = writer.role.role
+        && !dormant
+    {
         writer.open_epoch(epoch)?;
     }
     let thread = |name: &str| std::thread::Builder::new().name(name.into());

@@ -3,7 +3,7 @@
 use changelog::write_file_durably;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use wire::admin::{Epoch, Lsn, Peer, Role};
+use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role};
 
 /// Content of `role.json`: written durably before the node acts upon it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct RoleFile {
     pub role: Role,
     /// Highest epoch ever seen.
     pub epoch_seen: Epoch,
+    /// What its writes wait for while it is primary.
+    #[serde(default)]
+    pub acknowledge: AcknowledgeBy,
 }
 
 /// Why a role did not change.
@@ -53,9 +56,13 @@ impl RoleFile {
     /// The role of a node with an empty folder.
     pub fn first(join: bool) -> RoleFile {
         if join {
-            return RoleFile { cluster_id: String::new(), node_id: new_id(), role: Role::Waiting, epoch_seen: 0 };
+            return RoleFile::of(String::new(), Role::Waiting, 0);
         }
-        RoleFile { cluster_id: new_id(), node_id: new_id(), role: Role::Primary { epoch: 1 }, epoch_seen: 1 }
+        RoleFile::of(new_id(), Role::Primary { epoch: 1 }, 1)
+    }
+
+    fn of(cluster_id: String, role: Role, epoch_seen: Epoch) -> RoleFile {
+        RoleFile { cluster_id, node_id: new_id(), role, epoch_seen, acknowledge: AcknowledgeBy::default() }
     }
 
     pub fn path(data_dir: &Path) -> PathBuf {
@@ -137,6 +144,15 @@ impl RoleFile {
         }
     }
 
+    /// Judges `acknowledge(epoch)`: only the reign that the call means is told.
+    pub fn judge_acknowledge(&self, epoch: Epoch) -> Result<(), RoleError> {
+        self.fresh(epoch)?;
+        match &self.role {
+            Role::Primary { epoch: reign } if *reign == epoch => Ok(()),
+            _ => Err(self.wrong("only the primary of that epoch acknowledges writes")),
+        }
+    }
+
     /// Judges `follow(epoch, primary)`.
     pub fn judge_follow(&self, epoch: Epoch, primary: &Peer) -> Result<Change, RoleError> {
         self.fresh(epoch)?;
@@ -156,7 +172,7 @@ mod tests {
     use super::*;
 
     fn node(role: Role, epoch_seen: Epoch) -> RoleFile {
-        RoleFile { cluster_id: "c".into(), node_id: "n".into(), role, epoch_seen }
+        RoleFile::of("c".into(), role, epoch_seen)
     }
 
     fn peer() -> Peer {
@@ -177,6 +193,7 @@ mod tests {
             assert_eq!(node.judge_resume(4).unwrap_err(), stale);
             assert_eq!(node.judge_promote(4, 9, 9).unwrap_err(), stale);
             assert_eq!(node.judge_follow(4, &peer()).unwrap_err(), stale);
+            assert_eq!(node.judge_acknowledge(4).unwrap_err(), stale);
         }
     }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use wire::document::{Index, Mode};
 
+mod acknowledged;
+
 const WAIT: Duration = Duration::from_secs(20);
 
 fn config(dir: &Path, join: bool) -> Config {

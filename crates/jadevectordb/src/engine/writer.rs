@@ -9,7 +9,7 @@ use bytes::Bytes;
 use changelog::{Frame, Log, SnapshotWriter, Start};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use wire::admin::{Epoch, Lsn, Peer, Role, Sealed};
+use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role, Sealed};
 
 /// Tasks and bytes taken into one group, and so into one fsync.
 const GROUP_TASKS_MAX: usize = 1_024;
@@ -26,7 +26,8 @@ pub(crate) enum Task {
     Install { session: u64, seed: Box<Seed>, reply: Reply<()> },
     Seal { epoch: Epoch, reply: Reply<Sealed> },
     Resume { epoch: Epoch, reply: Reply<()> },
-    Promote { epoch: Epoch, lsn: Lsn, reply: Reply<()> },
+    Promote { epoch: Epoch, lsn: Lsn, by: AcknowledgeBy, reply: Reply<()> },
+    Acknowledge { epoch: Epoch, by: AcknowledgeBy, reply: Reply<()> },
     Follow { epoch: Epoch, primary: Peer, reply: Reply<()> },
     Digest { reply: Reply<(Position, Digest)> },
     SnapshotWritten { through: Result<Lsn, String> },
@@ -116,7 +117,7 @@ impl Writer {
     }
 
     fn check(&self, op: &Op, condition: &Condition) -> Result<(), WriteError> {
-        if !matches!(self.role.role, Role::Primary { .. }) {
+        if !matches!(self.role.role, Role::Primary { .. }) || self.shared.status.borrow().dormant {
             return Err(WriteError::NotPrimary);
         }
         if let Some(failure) = self.shared.status.borrow().failed.clone() {
@@ -249,13 +250,14 @@ impl Writer {
             Task::Seal { epoch, reply } => answer(reply, self.seal(epoch)),
             Task::Resume { epoch, reply } => {
                 let change = self.role.judge_resume(epoch);
-                answer(reply, change.and_then(|change| self.reign(change, epoch)));
+                answer(reply, change.and_then(|change| self.reign(change, epoch, None)));
             }
-            Task::Promote { epoch, lsn, reply } => {
+            Task::Promote { epoch, lsn, by, reply } => {
                 let change =
                     self.role.judge_promote(epoch, lsn, self.position.lsn).and_then(|change| self.whole(change));
-                answer(reply, change.and_then(|change| self.reign(change, epoch)));
+                answer(reply, change.and_then(|change| self.reign(change, epoch, Some((by, lsn)))));
             }
+            Task::Acknowledge { epoch, by, reply } => answer(reply, self.acknowledge(epoch, by)),
             Task::Follow { epoch, primary, reply } => answer(reply, self.follow(epoch, &primary)),
             Task::Digest { reply } => answer(reply, Ok((self.position, self.shared.store.digest()))),
             Task::SnapshotWritten { through } => self.snapshotter.written(&self.shared, &mut self.log, through),
@@ -286,15 +288,27 @@ impl Writer {
     }
 
     /// Becomes primary of `epoch`: durable first, then the record that opens the epoch, then writes.
-    fn reign(&mut self, change: Change, epoch: Epoch) -> Result<(), RoleError> {
-        let Change::To(role) = change else { return self.open_epoch(epoch) };
+    /// `new`: a follower is promoted at this LSN, with what it waits for before it acknowledges.
+    fn reign(&mut self, change: Change, epoch: Epoch, new: Option<(AcknowledgeBy, Lsn)>) -> Result<(), RoleError> {
+        let Change::To(role) = change else {
+            // Said again, also to one that was waiting for just that.
+            self.open_epoch(epoch)?;
+            self.shared.status.send_modify(|status| status.dormant = false);
+            return Ok(());
+        };
         self.session += 1;
         let mut file = self.role.clone();
         file.role = role;
+        if let Some((by, _)) = &new {
+            file.acknowledge = by.clone();
+        }
         file.epoch_seen = epoch;
         file.store(&self.shared.config.data_dir)?;
         self.role = file;
         self.open_epoch(epoch)?;
+        if let Some((by, lsn)) = new {
+            self.shared.confirmations.begin(by, lsn);
+        }
         self.publish();
         Ok(())
     }
@@ -310,6 +324,18 @@ impl Writer {
             self.position.epoch = before;
             RoleError::Disk(error)
         })
+    }
+
+    /// Durable before it holds: a primary that starts again waits for the same.
+    fn acknowledge(&mut self, epoch: Epoch, by: AcknowledgeBy) -> Result<(), RoleError> {
+        self.role.judge_acknowledge(epoch)?;
+        if self.role.acknowledge != by {
+            let file = RoleFile { acknowledge: by.clone(), ..self.role.clone() };
+            file.store(&self.shared.config.data_dir)?;
+            self.role = file;
+        }
+        self.shared.confirmations.set(by);
+        Ok(())
     }
 
     fn follow(&mut self, epoch: Epoch, primary: &Peer) -> Result<(), RoleError> {
@@ -334,6 +360,8 @@ impl Writer {
         let (file, session) = (self.role.clone(), self.session);
         self.shared.status.send_modify(|status| {
             status.file = file;
+            // Whatever it is now, somebody said so.
+            status.dormant = false;
             status.session = session;
         });
     }

@@ -1,12 +1,13 @@
 //! Following another node: one task that holds the feed open for as long as the role says so.
 
-use super::{Announcement, seed};
+use super::{Announcement, confirm, seed};
 use crate::engine::Node;
 use crate::record::Op;
 use changelog::{Frame, FrameDecoder};
 use client::{Admin, CallError, Http};
 use http_body_util::BodyExt;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use wire::admin::{AdminErrorCode, Peer, Role};
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
@@ -103,6 +104,24 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
         }
         other => other?,
     };
+    // The primary serves on from here, so everything before is in its history too.
+    node.shared().confirmations.accepted(position.lsn);
+    let wanted = watch::Sender::new(false);
+    tokio::select! {
+        end = receive(node, primary, &cluster_id, session, stream, &wanted) => end,
+        never = confirm::say(node, admin, &node_id, wanted.subscribe()) => match never {},
+    }
+}
+
+/// Applies what comes, until it ends.
+async fn receive(
+    node: &Node,
+    primary: &Peer,
+    cluster_id: &str,
+    session: u64,
+    stream: client::StreamingResponse,
+    confirm_wanted: &watch::Sender<bool>,
+) -> Result<String, FollowError> {
     let mut body = stream.into_body();
     let mut decoder = FrameDecoder::new();
     let mut caught_up = Instant::now();
@@ -121,7 +140,8 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
             .map_err(|error| FollowError::Record { peer: primary.admin.clone(), why: error.to_string() })?
         {
             if frame.lsn == 0 {
-                hear(node, primary, &cluster_id, &frame)?;
+                let said = hear(node, primary, cluster_id, &frame)?;
+                confirm_wanted.send_if_modified(|wanted| std::mem::replace(wanted, said.confirm) != said.confirm);
                 continue;
             }
             let op = Op::decode(&frame.payload)
@@ -146,7 +166,7 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
 }
 
 /// Takes in an announcement.
-fn hear(node: &Node, primary: &Peer, cluster_id: &str, frame: &Frame) -> Result<(), FollowError> {
+fn hear(node: &Node, primary: &Peer, cluster_id: &str, frame: &Frame) -> Result<Announcement, FollowError> {
     let said: Announcement = serde_json::from_slice(&frame.payload)
         .map_err(|error| FollowError::Record { peer: primary.admin.clone(), why: error.to_string() })?;
     if said.cluster_id != cluster_id {
@@ -160,5 +180,6 @@ fn hear(node: &Node, primary: &Peer, cluster_id: &str, frame: &Frame) -> Result<
     }
     let mut feed = node.shared().feed.lock();
     feed.primary_lsn = said.lsn;
-    Ok(())
+    drop(feed);
+    Ok(said)
 }

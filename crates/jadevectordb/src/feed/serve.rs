@@ -135,6 +135,7 @@ fn announcement(node: &Node) -> Option<Bytes> {
         cluster_id: node.shared().status.borrow().file.cluster_id.clone(),
         wire_version: WIRE_VERSION,
         lsn: node.lsn(),
+        confirm: node.shared().confirmations.wanted(),
     };
     let payload = serde_json::to_vec(&announcement).ok()?;
     let mut piece = BytesMut::new();

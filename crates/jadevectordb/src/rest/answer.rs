@@ -188,6 +188,7 @@ impl From<WriteError> for Problem {
             WriteError::Conflict(_) => Problem::Conflict(text),
             WriteError::Failed(_) => Problem::Unavailable { text, retry_after_s: 30 },
             WriteError::Overloaded => Problem::unavailable(text),
+            WriteError::Unconfirmed { .. } => Problem::GatewayTimeout(text),
         }
     }
 }

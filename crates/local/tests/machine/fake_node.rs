@@ -155,6 +155,8 @@ impl Node {
             failed: None,
             held_writes: 0,
             feed: None,
+            acknowledge: None,
+            dormant: false,
             followers: Vec::new(),
             counters: Counters::default(),
             databases: 0,

@@ -25,6 +25,7 @@ fn run() -> Run {
         candidate: Colour::Green,
         started_ms: 0,
         full: false,
+        accept_loss: false,
         committed_ms: None,
     }
 }
@@ -46,7 +47,7 @@ fn promoted() -> State {
 }
 
 fn handing_over(to: Colour, stage: Stage) -> Phase {
-    Phase::HandingOver { to, epoch: 2, stage, since_ms: 0, reason: "r".into(), share_percent: 0 }
+    Phase::HandingOver { to, epoch: 2, stage, since_ms: 0, reason: "r".into(), share_percent: 0, fenced: false }
 }
 
 fn paused(before: Phase) -> Phase {
@@ -75,7 +76,7 @@ fn outcomes(state: &State) -> Vec<String> {
         Command::Promote { full: true },
         Command::Pause,
         Command::Resume,
-        Command::Rollback { reason: String::new() },
+        Command::Rollback { reason: String::new(), accept_loss: false },
         Command::Canary { share_percent: 20 },
         Command::Switch { to: Colour::Blue },
         Command::Switch { to: Colour::Green },
@@ -202,13 +203,13 @@ fn a_canary_holds_its_share_between_the_steps() {
 
 #[test]
 fn a_rollback_of_a_finished_rollout_is_one_of_that_run() {
-    let next = ask(&promoted(), &Command::Rollback { reason: "late".into() }).unwrap();
+    let next = ask(&promoted(), &Command::Rollback { reason: "late".into(), accept_loss: false }).unwrap();
     assert_eq!(next.run.as_ref().map(|run| run.id), Some(4));
     assert!(matches!(next.phase, Phase::HandingOver { to: Colour::Blue, stage: Stage::ProvingWayBack, .. }));
     // Only while the environment from before still keeps that version.
     let mut replaced = promoted();
     replaced.versions.blue = Some("0.9.0".into());
-    let refused = ask(&replaced, &Command::Rollback { reason: String::new() }).unwrap_err();
+    let refused = ask(&replaced, &Command::Rollback { reason: String::new(), accept_loss: false }).unwrap_err();
     assert_eq!(refused, Refused::NothingToGoBackTo { other: Colour::Blue });
 }
 
@@ -216,11 +217,11 @@ fn a_rollback_of_a_finished_rollout_is_one_of_that_run() {
 fn a_rollback_before_the_commit_takes_an_epoch_for_the_old_primary() {
     let mut sealing = state(handing_over(Colour::Green, Stage::Sealing));
     sealing.epoch = 2;
-    let next = ask(&sealing, &Command::Rollback { reason: "enough".into() }).unwrap();
+    let next = ask(&sealing, &Command::Rollback { reason: "enough".into(), accept_loss: false }).unwrap();
     assert_eq!((next.epoch, next.primary_epoch, next.primary), (3, 3, Colour::Blue));
     let resuming = Stage::Resuming { why: "enough".into(), roll_back: true };
     assert!(matches!(&next.phase, Phase::HandingOver { stage, epoch: 3, .. } if *stage == resuming));
     // Asked for again, it is still the same way back.
-    let again = ask(&next, &Command::Rollback { reason: "really".into() }).unwrap();
+    let again = ask(&next, &Command::Rollback { reason: "really".into(), accept_loss: false }).unwrap();
     assert_eq!(again.epoch, 3);
 }

@@ -1,6 +1,7 @@
 //! Moving the right to write, in eight steps. Before the commit the way out is back; after it, forward.
 
 use super::look::{Look, Next};
+use super::{confirming, forcing};
 use crate::text::{self, span};
 use crate::transition::{finish, phase_of_share, resume_old_primary, take_epoch};
 use crate::{NodeObservation, Outcome, Phase, Stage, State};
@@ -18,6 +19,7 @@ pub(super) struct Handover<'a> {
     pub since_ms: u64,
     pub reason: &'a str,
     pub share_percent: u8,
+    pub fenced: bool,
 }
 
 impl Handover<'_> {
@@ -25,6 +27,7 @@ impl Handover<'_> {
         match stage {
             Stage::ProvingWayBack if self.forward() => self.prove_way_back(),
             Stage::ProvingWayBack => self.prepare_way_back(),
+            Stage::Fencing => forcing::fenced(self.look, self.to),
             Stage::Sealing => self.seal(),
             Stage::CatchingUp { lsn, digest, sealed_ms } => self.catch_up(*lsn, digest, *sealed_ms),
             Stage::Promoting { lsn, .. } => self.promote(*lsn),
@@ -71,6 +74,10 @@ impl Handover<'_> {
         let retrying = look.state.promoted_at.is_none() && look.elapsed_ms(self.since_ms) < RETRY_PAUSE_MS;
         let ready = look.up(from).map(|_| ()).and_then(|()| look.near(to).map(|_| ()));
         match ready {
+            Err(why) if look.up(from).is_err() => {
+                let waiting = format!("the right to write goes back to {to} as soon as it can: {why}");
+                forcing::without_primary(look, self.reason, waiting)
+            }
             Err(why) => look.stay(format!("the right to write goes back to {to} as soon as it can: {why}")),
             Ok(()) if retrying => look.stay(format!("writes get through before the next attempt to hand over to {to}")),
             Ok(()) => self.intend(format!("{to} is ready to take over again")),
@@ -170,6 +177,7 @@ impl Handover<'_> {
             state.promoted_at = Some(lsn);
             state.active = to;
             self.stage(state, Stage::Promoting { lsn, digest: digest.into() });
+            state.confirmation = confirming::at_commit(look, state);
             if let Some(run) = &mut state.run
                 && run.candidate == to
             {
@@ -189,8 +197,26 @@ impl Handover<'_> {
                     self.stage(state, Stage::TurningAround { lsn });
                 }),
             },
+            // What it still had on its way to the disk when its primary was fenced off: nobody else can add to that.
+            Ok(Role::Follower { .. }) if self.fenced && look.up(to).is_ok_and(|node| node.lsn > lsn) => {
+                let here = look.up(to).map_or(lsn, |node| node.lsn);
+                look.change(format!("{to} had more on its way to the disk; it is primary from LSN {here}"), |state| {
+                    state.promoted_at = Some(here);
+                    self.stage(state, Stage::Promoting { lsn: here, digest: String::new() });
+                })
+            }
             Ok(role) => look.stay(format!("{to} is to be promoted at LSN {lsn}; it is {}", text::role(role))),
-            Err(why) => look.stay(format!("{to} is primary and cannot be told so: {why}")),
+            Err(why) => self.lost(&why, format!("{to} is primary and cannot be told so: {why}")),
+        }
+    }
+
+    /// The new primary is gone after the commit. Before its first write the other side has everything, and after it as long
+    /// as it confirms.
+    fn lost(&self, why: &str, waiting: String) -> Next {
+        match self.forward() {
+            true => forcing::without_primary(self.look, why, waiting),
+            // Nobody is left to go to: the failing version was fenced off or is what was left.
+            false => self.look.stay(waiting),
         }
     }
 
@@ -198,6 +224,9 @@ impl Handover<'_> {
     fn turn_around(&self, lsn: Lsn) -> Next {
         let (look, from, to) = (self.look, self.from(), self.to);
         let next = Stage::MovingTraffic { lsn };
+        if let Err(why) = look.up(to) {
+            return self.lost(&why, format!("{to} is primary and does not answer: {why}"));
+        }
         let gone = *look.seen.nodes.get(from) == NodeObservation::Stopped || self.hold_expired(self.since_ms).is_some();
         match look.up(from).map(|node| &node.role) {
             Ok(Role::Follower { epoch, .. }) if *epoch >= self.epoch => {
@@ -216,6 +245,11 @@ impl Handover<'_> {
     /// Step 8.
     fn move_traffic(&self) -> Next {
         let (look, from, to) = (self.look, self.from(), self.to);
+        if let Err(why) = look.up(to)
+            && self.forward()
+        {
+            return self.lost(&why, format!("all traffic moves to {to}: {why}"));
+        }
         if let Err(why) = look.reads_confirmed(to, 100) {
             return look.stay(format!("all traffic moves to {to}: {why}"));
         }
@@ -224,8 +258,12 @@ impl Handover<'_> {
             let why = format!("all traffic is with {to}; it is watched for {watch}, and {from} stays warm");
             return look.enter(Phase::Watching { since_ms: look.now_ms }, why);
         }
-        // The failed side was sealed where this one was promoted: it holds nothing of its own.
-        look.change(format!("{to} serves again, nothing was lost: {}", self.reason), |state| {
+        // Sealed where this one was promoted, the failed side holds nothing of its own; fenced off, it may, and keeps it.
+        let said = match self.fenced {
+            false => format!("{to} serves again, nothing was lost: {}", self.reason),
+            true => format!("{to} serves again without {from}, which was fenced off: {}", self.reason),
+        };
+        look.change(said, |state| {
             finish(state, Outcome::RolledBack, self.reason, look.now_ms);
         })
     }
@@ -239,7 +277,14 @@ impl Handover<'_> {
                 let is = text::role(role);
                 look.stay(format!("{from} is to admit writes again in epoch {}; it is {is}: {why}", self.epoch))
             }
-            Err(silence) => look.stay(format!("{from} is to admit writes again: {silence}: {why}")),
+            Err(silence) => {
+                let waiting = format!("{from} is to admit writes again: {silence}: {why}");
+                match self.forward() {
+                    // The candidate was never promoted: it is the active environment that is gone, and it is waited for.
+                    true => look.stay(waiting),
+                    false => forcing::without_primary(look, self.reason, waiting),
+                }
+            }
         }
     }
 

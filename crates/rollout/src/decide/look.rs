@@ -9,7 +9,7 @@ use wire::document::Spec;
 
 /// How long a side that gets reads may not answer before they are taken away from it, ms. The router protects them
 /// meanwhile.
-const SILENCE_MS_MAX: u64 = 3_000;
+pub(super) const SILENCE_MS_MAX: u64 = 3_000;
 
 /// The arguments of a decision.
 pub(super) struct Look<'a> {

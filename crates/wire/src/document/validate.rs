@@ -1,6 +1,6 @@
 //! The rules of the document, each with a message that says what would be right.
 
-use super::{API_VERSION, BlueGreen, DocumentError, KIND, Mode, Version};
+use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, Mode, Version};
 
 /// Longest version label and name.
 const LABEL_LENGTH_MAX: usize = 63;
@@ -31,6 +31,14 @@ impl BlueGreen {
         let handover = &self.spec.handover;
         within("spec.handover.holdMsMax", handover.hold_ms_max, 10, 60_000)?;
         within("spec.handover.heldWritesMax", handover.held_writes_max, 1, 1_000_000)?;
+        within("spec.handover.confirmMsMax", handover.confirm_ms_max, 10, 60_000)?;
+        if handover.strict && handover.acknowledge == Acknowledge::Primary {
+            return Err(DocumentError::Rule {
+                path: "spec.handover.strict".into(),
+                value: "true".into(),
+                rule: "with `acknowledge: primary` no other environment confirms anything; use `both` or `auto`".into(),
+            });
+        }
         within("spec.rollout.timeoutMs", self.spec.rollout.timeout_ms, 1_000, 7 * 24 * 3_600_000)
     }
 

@@ -4,11 +4,13 @@
 //! them.
 
 use super::scene::{follower, node, nothing_seen, primary, sealed};
-use crate::{Command, Decision, NodeObservation, Observation, Phase, Stage, State, World, check, command, decide};
+use crate::{
+    Command, Confirmation, Decision, NodeObservation, Observation, Phase, Stage, State, World, check, command, decide,
+};
 use evidence::{Outcome, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
-use wire::admin::Role;
+use wire::admin::{AcknowledgeBy, AcknowledgeMode, AcknowledgeState, Role};
 use wire::document::{Spec, Step};
 use wire::{ByColour, Colour};
 
@@ -68,6 +70,7 @@ fn nothing_unsound_is_ever_wanted() {
         "turning",
         "moving",
         "resuming",
+        "fencing",
     ];
     assert_eq!(phases, expected.map(String::from).into(), "of {} states", reached.len());
 }
@@ -82,6 +85,7 @@ fn place(state: &State) -> String {
             Stage::TurningAround { .. } => "turning",
             Stage::MovingTraffic { .. } => "moving",
             Stage::Resuming { .. } => "resuming",
+            Stage::Fencing => "fencing",
         },
         phase => phase.name(),
     }
@@ -106,7 +110,13 @@ fn assert_sound(before: &State, after: &State, world: &World, by: &dyn Debug) {
             Phase::HandingOver { to, epoch, stage: Stage::Sealing | Stage::CatchingUp { .. }, .. }
                 if *to == after.primary && *epoch == after.primary_epoch
         );
-        if !committing || after.epoch != before.epoch {
+        // Without the consent of the old one the epoch is taken with the commit.
+        let forcing = matches!(
+            &before.phase,
+            Phase::HandingOver { to, stage: Stage::Fencing, fenced: true, .. }
+                if *to == after.primary && after.primary_epoch == after.epoch
+        ) && after.epoch == before.epoch + 1;
+        if !forcing && (!committing || after.epoch != before.epoch) {
             broken.push("the primary changed without a commit of the handover's own epoch".into());
         }
     } else if after.primary_epoch != before.primary_epoch && after.primary_epoch != before.epoch + 1 {
@@ -119,7 +129,17 @@ fn assert_sound(before: &State, after: &State, world: &World, by: &dyn Debug) {
 fn assert_justified(before: &State, decision: &Decision, seen: &Observation) {
     let after = &decision.state;
     assert!(!decision.why.is_empty());
-    if after.primary != before.primary {
+    let fencing = |state: &State| place(state) == "fencing";
+    if fencing(after) && !fencing(before) {
+        let accepted = before.run.as_ref().is_some_and(|run| run.accept_loss);
+        assert!(before.confirmation == Confirmation::Held || accepted, "something may be lost: {before:#?}");
+        assert!(*seen.silent_ms.get(before.primary) > 3_000);
+    }
+    if after.primary != before.primary && fencing(before) {
+        assert_eq!(*seen.nodes.get(before.primary), NodeObservation::Stopped, "it may still write");
+        let NodeObservation::Up { state, .. } = seen.nodes.get(after.primary) else { panic!("forced on nobody") };
+        assert_eq!(after.promoted_at, Some(state.lsn));
+    } else if after.primary != before.primary {
         let old = seen.nodes.get(before.primary);
         let (lsn, digest) = match (&before.phase, old) {
             (Phase::HandingOver { stage: Stage::CatchingUp { lsn, digest, .. }, .. }, _) => (lsn, digest),
@@ -156,7 +176,8 @@ fn commands(state: &State) -> Vec<Command> {
         Command::Promote { full: true },
         Command::Pause,
         Command::Resume,
-        Command::Rollback { reason: String::new() },
+        Command::Rollback { reason: String::new(), accept_loss: false },
+        Command::Rollback { reason: String::new(), accept_loss: true },
         Command::Canary { share_percent: 10 },
         Command::Canary { share_percent: 60 },
         Command::Switch { to: Colour::Blue },
@@ -187,6 +208,21 @@ fn observations(state: &State) -> Vec<Observation> {
                 (NodeObservation::Up { state, version_running: version(colour) }, 0)
             })
             .into();
+        let told = match state.confirmation {
+            Confirmation::Joining { .. } => Some(AcknowledgeMode::Preferred),
+            Confirmation::Locking | Confirmation::Held => Some(AcknowledgeMode::Required),
+            Confirmation::Off => None,
+        };
+        if let Some(mode) = told.filter(|_| colour == state.primary) {
+            for holds in [true, false] {
+                let mut state = node(colour, primary(reign), LSN);
+                let by = AcknowledgeBy { mode, confirmer: colour.other().to_string() };
+                let waiting_ms = if holds { 0 } else { 60_000 };
+                state.acknowledge = Some(AcknowledgeState { by, confirmed_lsn: LSN, holds, waiting_ms });
+                let up = NodeObservation::Up { state: Box::new(state), version_running: version(colour) };
+                sides.push((up, 0));
+            }
+        }
         let mut failed = node(colour, follower(colour, reign), LSN);
         failed.failed = Some("EIO".into());
         sides.push((NodeObservation::Up { state: Box::new(failed), version_running: version(colour) }, 0));
@@ -238,6 +274,9 @@ fn observations(state: &State) -> Vec<Observation> {
 fn forget(mut state: State) -> State {
     let base = state.primary_epoch - 1;
     state.generation = 0;
+    if let Confirmation::Joining { confirmed_lsn, since_ms } = &mut state.confirmation {
+        (*confirmed_lsn, *since_ms) = (0, 0);
+    }
     state.epoch -= base;
     state.primary_epoch -= base;
     forget_phase(&mut state.phase, base);
@@ -255,6 +294,10 @@ fn forget(mut state: State) -> State {
         (run.id, run.started_ms) = (1, 0);
         (run.from_version, run.to_version) = (named(&run.from_version), named(&run.to_version));
         run.committed_ms = run.committed_ms.map(|_| 0);
+    }
+    // Read only where a primary may be gone.
+    if let (Some(run), false) = (&mut state.run, matches!(state.phase, Phase::HandingOver { .. })) {
+        run.accept_loss = false;
     }
     state
 }

@@ -7,7 +7,7 @@ use crate::{Command, NodeObservation, Observation, Phase, RoleCall, Run, State, 
 use evidence::Verdict;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::admin::{Epoch, Role};
-use wire::document::{Spec, Step};
+use wire::document::{Acknowledge, Spec, Step};
 use wire::{ByColour, Colour};
 
 /// Writes that clients make in one world.
@@ -37,7 +37,8 @@ struct Node {
 impl Node {
     /// Obeys a call or refuses it.
     fn obey(&mut self, call: RoleCall) {
-        let (RoleCall::Seal { epoch }
+        let (RoleCall::Acknowledge { epoch, .. }
+        | RoleCall::Seal { epoch }
         | RoleCall::Resume { epoch }
         | RoleCall::Promote { epoch, .. }
         | RoleCall::Follow { epoch }) = call;
@@ -98,6 +99,7 @@ impl Model {
             candidate: Colour::Green,
             started_ms: 0,
             full: true,
+            accept_loss: false,
             committed_ms: None,
         });
         let node = |is| Node { running: true, is, epoch_seen: 1, history: Vec::new() };
@@ -161,7 +163,7 @@ impl Model {
         for wish in [
             Command::Promote { full: true },
             Command::Resume,
-            Command::Rollback { reason: String::new() },
+            Command::Rollback { reason: String::new(), accept_loss: false },
             Command::Switch { to: Colour::Blue },
             Command::Switch { to: Colour::Green },
         ] {
@@ -251,6 +253,8 @@ impl Model {
 fn at_most_one_node_admits_writes_and_it_has_them_all() {
     let mut spec = Spec { version: "v".into(), ..Spec::default() };
     spec.rollout.steps = vec![Step { duration_min_ms: 0, ..Step::of_share(100) }];
+    // Here a write is acknowledged as soon as the primary has it, so nobody is ever replaced without being asked.
+    spec.handover.acknowledge = Acknowledge::Primary;
     let first = Model::new(&spec);
     // Each reached world with the one it was reached from.
     let mut reached = BTreeMap::from([(first.key(), String::new())]);

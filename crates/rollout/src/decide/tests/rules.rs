@@ -3,8 +3,8 @@
 use super::scene::{Scene, follower, primary, sealed};
 use crate::{Command, NodeObservation, Outcome, Phase, RoleWanted, Run, Stage};
 use evidence::Verdict;
-use wire::admin::Role;
-use wire::document::OnInconclusive;
+use wire::admin::{AcknowledgeMode, Epoch, Lsn, Role};
+use wire::document::{Acknowledge, OnInconclusive};
 use wire::{ByColour, Colour};
 
 const LATE_MS: u64 = 10_000_000;
@@ -12,6 +12,8 @@ const LATE_MS: u64 = 10_000_000;
 /// A rollout from blue 1.0.0 to green 1.1.0 in `phase`, both nodes at LSN 100 and well.
 fn scene(phase: Phase) -> Scene {
     let mut scene = Scene::new();
+    // What it takes to be confirmed by both has its own tests.
+    scene.spec.handover.acknowledge = Acknowledge::Primary;
     scene.state.versions.green = Some("1.1.0".into());
     scene.state.phase = phase;
     scene.state.run = Some(Run {
@@ -21,6 +23,7 @@ fn scene(phase: Phase) -> Scene {
         candidate: Colour::Green,
         started_ms: 0,
         full: false,
+        accept_loss: false,
         committed_ms: None,
     });
     scene.up(Colour::Blue, primary(1), 100);
@@ -48,6 +51,7 @@ fn handover(stage: Stage) -> Scene {
         since_ms: 0,
         reason: "the steps are done".into(),
         share_percent: 50,
+        fenced: false,
     });
     if taken {
         scene.state.epoch = 2;
@@ -76,6 +80,11 @@ fn watching() -> Scene {
     scene.up(Colour::Blue, follower(Colour::Blue, 2), 100);
     scene.seen.reads_in_effect = Some(crate::World::of(&scene.state).reads);
     scene
+}
+
+/// A primary that acknowledges writes alone.
+fn reign(epoch: Epoch, promote_at: Option<Lsn>) -> RoleWanted {
+    RoleWanted::Primary { epoch, promote_at, acknowledge: AcknowledgeMode::Alone }
 }
 
 fn fail(scene: &mut Scene) {
@@ -109,7 +118,7 @@ fn assert_goes_back(scene: &Scene, expected: &str, ends_rollout: bool) {
     assert_eq!((*epoch, decision.state.epoch, decision.state.primary_epoch), (3, 3, 3));
     assert_eq!(decision.state.primary, Colour::Blue);
     let roles = decision.world.environments.map(|_, environment| environment.role);
-    assert_eq!(roles, ByColour::new(Some(RoleWanted::Primary { epoch: 3, promote_at: None }), None));
+    assert_eq!(roles, ByColour::new(Some(reign(3, None)), None));
 }
 
 /// The stage of the state itself.
@@ -177,7 +186,7 @@ fn before_the_seal_a_failing_candidate_is_still_rolled_back() {
 fn the_epoch_is_taken_with_the_intent_and_only_then_the_seal_is_wanted() {
     let mut scene = handover(Stage::ProvingWayBack);
     let role = |scene: &Scene| scene.decide().world.environments.blue.role;
-    assert_eq!(role(&scene), Some(RoleWanted::Primary { epoch: 1, promote_at: None }));
+    assert_eq!(role(&scene), Some(reign(1, None)));
     scene.seen.way_back = Some((Colour::Blue, Ok(())));
     scene.now_ms = 77;
     let decision = scene.decide();
@@ -299,7 +308,7 @@ fn the_commit_names_the_primary_its_epoch_and_where_it_begins() {
     assert_eq!((state.active, state.epoch), (Colour::Green, 2));
     assert_eq!(state.run.and_then(|run| run.committed_ms), Some(9));
     let world = crate::World::of(&scene.state);
-    assert_eq!(world.environments.green.role, Some(RoleWanted::Primary { epoch: 2, promote_at: Some(100) }));
+    assert_eq!(world.environments.green.role, Some(reign(2, Some(100))));
     assert_eq!(world.environments.blue.role, Some(RoleWanted::Follower { epoch: 2 }));
     assert_eq!(world.writes, Colour::Blue, "blue holds the writes until it can forward them");
 }
@@ -314,7 +323,7 @@ fn after_the_commit_nothing_goes_back() {
     assert_stays(&scene, "green is to be promoted at LSN 100");
     scene.silent(Colour::Green, LATE_MS);
     assert_stays(&scene, "green is primary and cannot be told so");
-    assert!(scene.command(&Command::Rollback { reason: String::new() }).is_err());
+    assert!(scene.command(&Command::Rollback { reason: String::new(), accept_loss: false }).is_err());
     scene.up(Colour::Green, primary(2), 100);
     assert_eq!(stage(&scene), Stage::TurningAround { lsn: 100 });
     scene.up(Colour::Blue, follower(Colour::Blue, 1), 100);
@@ -392,7 +401,7 @@ fn going_back_is_over_when_the_old_primary_reigns_in_the_new_epoch() {
 #[test]
 fn a_person_may_end_the_rollout_while_the_handover_can_still_go_back() {
     let mut scene = catching_up();
-    scene.command(&Command::Rollback { reason: "enough".into() }).unwrap();
+    scene.command(&Command::Rollback { reason: "enough".into(), accept_loss: false }).unwrap();
     scene.up(Colour::Blue, primary(3), 100);
     assert_rolls_back(&scene, "enough");
 }
@@ -662,7 +671,7 @@ fn the_watch_ends_with_the_old_environment_warm_or_goes_back() {
     assert_eq!(state.versions, ByColour::new(Some("1.0.0".into()), Some("1.1.0".into())));
     assert_eq!(state.history[0].outcome, Outcome::Promoted);
     // And can be taken back later as well.
-    scene.command(&Command::Rollback { reason: "late".into() }).unwrap();
+    scene.command(&Command::Rollback { reason: "late".into(), accept_loss: false }).unwrap();
     assert!(matches!(scene.state.phase, Phase::HandingOver { to: Colour::Blue, .. }));
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Command, Decision, Judgement, NodeObservation, Observation, Refused, State, command, decide};
 use evidence::Verdict;
-use wire::admin::{Counters, Epoch, FeedState, Lsn, NodeState, Peer, Role};
+use wire::admin::{AcknowledgeState, Counters, Epoch, FeedState, Lsn, NodeState, Peer, Role};
 use wire::document::{Spec, Step};
 use wire::{ByColour, Colour};
 
@@ -64,6 +64,7 @@ pub(crate) fn nothing_seen() -> Observation {
     Observation {
         nodes: ByColour::new(NodeObservation::Stopped, NodeObservation::Stopped),
         silent_ms: ByColour::new(0, 0),
+        lsn_heard: ByColour::new(0, 0),
         digest_at: ByColour::new(None, None),
         reads_in_effect: Some(ByColour::new(100, 0)),
         way_back: None,
@@ -112,6 +113,8 @@ pub(crate) fn node(colour: Colour, role: Role, lsn: Lsn) -> NodeState {
         epoch_seen: 1,
         lsn,
         lsn_epoch: 1,
+        acknowledge: Some(AcknowledgeState::default()),
+        dormant: false,
         ready: true,
         failed: None,
         held_writes: 0,

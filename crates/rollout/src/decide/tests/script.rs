@@ -8,7 +8,7 @@ use super::scene::{Scene, follower, primary, sealed};
 use crate::{Command, RoleWanted, World, check};
 use evidence::{Outcome, Verdict};
 use wire::Colour;
-use wire::admin::{Role, Seeding};
+use wire::admin::{AcknowledgeMode, Role, Seeding};
 
 /// Runs `script` and returns what it printed.
 pub(super) fn run(scene: &mut Scene, script: &str) -> String {
@@ -113,10 +113,19 @@ fn wish(words: &[&str]) -> Command {
         ["promote", "--full"] => Command::Promote { full: true },
         ["pause"] => Command::Pause,
         ["resume"] => Command::Resume,
-        ["rollback"] => Command::Rollback { reason: "a person said so".into() },
+        ["rollback"] => Command::Rollback { reason: "a person said so".into(), accept_loss: false },
         ["canary", share] => Command::Canary { share_percent: share.parse().unwrap() },
         ["switch", to] => Command::Switch { to: to.parse().unwrap() },
         other => panic!("no command {other:?}"),
+    }
+}
+
+/// `?`: for the other's word where it can be had; `!`: always.
+fn waits(acknowledge: AcknowledgeMode) -> &'static str {
+    match acknowledge {
+        AcknowledgeMode::Alone => "",
+        AcknowledgeMode::Preferred => "?",
+        AcknowledgeMode::Required => "!",
     }
 }
 
@@ -127,8 +136,12 @@ fn world(world: &World) -> String {
         let version = environment.version.as_deref().unwrap_or("-");
         let role = match &environment.role {
             None => "-".to_string(),
-            Some(RoleWanted::Primary { epoch, promote_at: None }) => format!("P{epoch}"),
-            Some(RoleWanted::Primary { epoch, promote_at: Some(lsn) }) => format!("P{epoch}@{lsn}"),
+            Some(RoleWanted::Primary { epoch, promote_at: None, acknowledge }) => {
+                format!("P{epoch}{}", waits(*acknowledge))
+            }
+            Some(RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge }) => {
+                format!("P{epoch}@{lsn}{}", waits(*acknowledge))
+            }
             Some(RoleWanted::Sealed { epoch }) => format!("S{epoch}"),
             Some(RoleWanted::Follower { epoch }) => format!("F{epoch}"),
         };
@@ -272,14 +285,14 @@ fn a_rollout_from_the_first_start_to_the_end_of_the_watch() {
         * [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: blue is sealed at LSN 5000; green catches up
           [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: green lacks 100 records up to LSN 5000; writes wait
           [blue 1.0.0 S2 0%w, green 1.1.0 F1 100%]: green is at LSN 5000; its digest there is compared
-        * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green has all of blue's history up to LSN 5000; it is primary in epoch 2
-          [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green is to be promoted at LSN 5000; it is a follower in epoch 2
-        * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: green admits writes; blue turns around to follow it
-          [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000 100%]: blue is to follow green; it is sealed in epoch 2
-        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: blue follows green and forwards the writes that waited; all traffic moves to green
-        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: all traffic is with green; it is watched for 300 s, and blue stays warm
-        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: version 1.1.0 held for 300 s; blue stays warm
-          [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: green serves version 1.1.0; blue keeps version 1.0.0 warm and has every record
+        * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000! 100%]: green has all of blue's history up to LSN 5000; it is primary in epoch 2
+          [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000! 100%]: green is to be promoted at LSN 5000; it is a follower in epoch 2
+        * [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000! 100%]: green admits writes; blue turns around to follow it
+          [blue 1.0.0 F2 0%w, green 1.1.0 P2@5000! 100%]: blue is to follow green; it is sealed in epoch 2
+        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000! 100%w]: blue follows green and forwards the writes that waited; all traffic moves to green
+        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000! 100%w]: all traffic is with green; it is watched for 300 s, and blue stays warm
+        * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000! 100%w]: version 1.1.0 held for 300 s; blue stays warm
+          * [blue 1.0.0 F2 0%, green 1.1.0 P2@5000 100%w]: green acknowledges writes alone again; green serves version 1.1.0; blue keeps version 1.0.0 warm and has every record
         ",
     );
 }
@@ -398,8 +411,8 @@ fn a_rollback_after_the_switch_hands_the_right_to_write_back() {
     assert_eq!(
         tail,
         [
-            "* [blue 1.0.0 F2 0%, green 1.1.0 P2@100 100%w]: going back to blue: errors fail",
-            "* [blue 1.0.0 F2 100%, green 1.1.0 P2@100 0%w]: reads go back to blue: errors fail",
+            "* [blue 1.0.0 F2 0%, green 1.1.0 P2@100! 100%w]: going back to blue: errors fail",
+            "* [blue 1.0.0 F2 100%, green 1.1.0 P2@100! 0%w]: reads go back to blue: errors fail",
             "* [blue 1.0.0 F2 100%, green 1.1.0 S3 0%w]: blue is ready to take over again; green is sealed for epoch 3",
             "* [blue 1.0.0 F2 100%, green 1.1.0 S3 0%w]: green is sealed at LSN 120; blue catches up",
             "* [blue 1.0.0 P3@120 100%, green 1.1.0 F3 0%w]: blue has all of green's history up to LSN 120; it is primary in \
