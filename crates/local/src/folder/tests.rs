@@ -9,6 +9,7 @@ fn state(generation: u64) -> State {
         primary: Colour::Blue,
         primary_epoch: 1,
         promoted_at: None,
+        confirmation: rollout::Confirmation::Off,
         active: Colour::Blue,
         versions: ByColour::new(Some("1.0.0".into()), None),
         phase: Phase::Stable,
