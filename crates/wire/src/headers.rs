@@ -4,6 +4,11 @@
 pub const LSN: &str = "jadevectordb-lsn";
 /// A client's demand: answer no older than this LSN.
 pub const MIN_LSN: &str = "jadevectordb-min-lsn";
+/// On a 503: nothing is wrong with the node, it has not reached the LSN demanded. The value is what it is:
+/// [`BEHIND_FOLLOWER`], or [`BEHIND_PRIMARY`], and then nobody has that LSN.
+pub const BEHIND: &str = "jadevectordb-behind";
+pub const BEHIND_FOLLOWER: &str = "follower";
+pub const BEHIND_PRIMARY: &str = "primary";
 /// Version label of the node that answered.
 pub const VERSION: &str = "jadevectordb-version";
 /// How often a write was forwarded between nodes already.

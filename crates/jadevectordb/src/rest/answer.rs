@@ -81,6 +81,9 @@ pub enum Problem {
     GatewayTimeout(String),
     #[error("{text}")]
     Unavailable { text: String, retry_after_s: u64 },
+    /// The LSN that a read demands is not here, and on a primary it is nowhere.
+    #[error("{text}")]
+    Behind { text: String, primary: bool },
     /// Nothing was done: the request is to be routed again.
     #[error("this node stopped being the primary while the request was under way; try again")]
     NotPrimary,
@@ -109,7 +112,9 @@ impl Problem {
             Problem::NotBuilt { .. } => StatusCode::NOT_IMPLEMENTED,
             Problem::BadGateway(_) => StatusCode::BAD_GATEWAY,
             Problem::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Unavailable { .. } | Problem::NotPrimary => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Unavailable { .. } | Problem::Behind { .. } | Problem::NotPrimary => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -117,7 +122,7 @@ impl Problem {
         match self {
             Problem::Limited(Refusal::TooMany { retry_after_s } | Refusal::Blocked { retry_after_s })
             | Problem::Unavailable { retry_after_s, .. } => Some(*retry_after_s),
-            Problem::NotPrimary => Some(1),
+            Problem::Behind { .. } | Problem::NotPrimary => Some(1),
             _ => None,
         }
     }
@@ -151,6 +156,10 @@ impl Problem {
         if matches!(self, Problem::Unauthorised(_)) {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Problem::Behind { primary, .. } = self {
+            let role = if *primary { wire::headers::BEHIND_PRIMARY } else { wire::headers::BEHIND_FOLLOWER };
+            headers.insert(BEHIND_HEADER, HeaderValue::from_static(role));
+        }
         response
     }
 }
@@ -176,6 +185,7 @@ pub fn response(outcome: Outcome) -> Response {
 }
 
 pub const LSN_HEADER: HeaderName = HeaderName::from_static(wire::headers::LSN);
+pub const BEHIND_HEADER: HeaderName = HeaderName::from_static(wire::headers::BEHIND);
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static(wire::headers::VERSION);
 
 impl From<WriteError> for Problem {

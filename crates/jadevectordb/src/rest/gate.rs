@@ -1,6 +1,6 @@
 //! What every request goes through, before and after its handler.
 
-use super::answer::{self, LSN_HEADER, Outcome, Problem, VERSION_HEADER};
+use super::answer::{self, BEHIND_HEADER, LSN_HEADER, Outcome, Problem, VERSION_HEADER};
 use super::call::Call;
 use super::{Rest, write};
 use crate::auth::{Access, Caller, credential, now_ms};
@@ -72,15 +72,16 @@ where
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_u16();
-    count(rest, route.kind, status, replayed);
+    // A route that is not built says nothing about the health of the node, and neither does lag, which has a measure of
+    // its own.
+    let failed = status >= 500 && status != 501 && !response.headers().contains_key(BEHIND_HEADER);
+    count(rest, route.kind, failed, replayed);
     route.metrics.observe(status, started.elapsed());
     response
 }
 
-fn count(rest: &Rest, kind: Kind, status: u16, replayed: bool) {
+fn count(rest: &Rest, kind: Kind, failed: bool, replayed: bool) {
     let counters = rest.node.counters();
-    // A route that is not built says nothing about the health of the node.
-    let failed = status >= 500 && status != 501;
     let add = |all: &AtomicU64, errors: Option<&AtomicU64>| {
         all.fetch_add(1, Ordering::Relaxed);
         if let Some(errors) = errors.filter(|_| failed) {
@@ -156,11 +157,17 @@ async fn await_lsn(rest: &Rest, wanted: &str) -> Result<(), Problem> {
     let lsn: Lsn = wanted
         .parse()
         .map_err(|_| Problem::BadRequest(format!("the header {name} must be a whole number, got `{wanted}`")))?;
-    if rest.node.applied(lsn, MIN_LSN_WAIT).await {
+    // A primary has everything that was ever acknowledged: what it does not have by now, it never will.
+    let primary = rest.node.standing() == Standing::Primary;
+    if rest.node.applied(lsn, if primary { Duration::ZERO } else { MIN_LSN_WAIT }).await {
         return Ok(());
     }
     let (at, seconds) = (rest.node.lsn(), MIN_LSN_WAIT.as_secs());
-    Err(Problem::unavailable(format!("this node is at LSN {at} and did not reach {lsn} within {seconds} s")))
+    let text = match primary {
+        true => format!("this node is the primary, at LSN {at}, and LSN {lsn} is not in its history"),
+        false => format!("this node is at LSN {at} and did not reach {lsn} within {seconds} s"),
+    };
+    Err(Problem::Behind { text, primary })
 }
 
 async fn admit(rest: &Rest, access: Access, call: &Call) -> Result<Caller, Problem> {

@@ -74,6 +74,29 @@ async fn a_follower_forwards_writes_and_reads_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_waits_for_the_lsn_that_a_read_demands_and_says_when_it_is_behind() {
+    let (blue, green) = pair().await;
+    let read = |lsn: u64| {
+        let green = green.clone();
+        tokio::spawn(async move {
+            let demand = [("jadevectordb-min-lsn", lsn.to_string())];
+            let demand = demand.each_ref().map(|(name, lsn)| (*name, lsn.as_str()));
+            green.send("GET", "/v1/databases", &demand, Bytes::new()).await
+        })
+    };
+    let (met, missed) = (read(green.node.lsn() + 1), read(green.node.lsn() + 1_000));
+    blue.database(2).await;
+    let met = met.await.unwrap();
+    assert_eq!(met.json()["databases"].as_array().map(Vec::len), Some(1));
+    let missed = missed.await.unwrap();
+    assert_eq!((missed.status, missed.header("retry-after")), (503, "1"));
+    assert_eq!(missed.header("jadevectordb-behind"), "follower");
+    let lsn = green.node.lsn();
+    assert_eq!(missed.error(), format!("this node is at LSN {lsn} and did not reach {} within 2 s", lsn + 999));
+    assert_eq!(green.node.counters().read_errors.load(Ordering::Relaxed), 0, "it is counted as lag, not as an error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_on_either_node_is_good_on_both() {
     let (blue, green) = pair().await;
     for _ in 0..20 {

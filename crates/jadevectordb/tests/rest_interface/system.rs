@@ -3,6 +3,7 @@
 use crate::common::TestNode;
 use bytes::Bytes;
 use serde_json::json;
+use std::sync::atomic::Ordering;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_status_have_the_original_shape() {
@@ -145,9 +146,10 @@ async fn every_answer_says_version_and_lsn() {
     assert!(node.get("/v1/databases/none").await.lsn() >= created.lsn());
     let late = [("jadevectordb-min-lsn", "999999")];
     let reply = node.send("GET", "/v1/databases", &late, Bytes::new()).await;
-    assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
+    assert_eq!((reply.status, reply.header("retry-after"), reply.header("jadevectordb-behind")), (503, "1", "primary"));
     let lsn = node.node.lsn();
-    assert_eq!(reply.error(), format!("this node is at LSN {lsn} and did not reach 999999 within 2 s"));
+    assert_eq!(reply.error(), format!("this node is the primary, at LSN {lsn}, and LSN 999999 is not in its history"));
+    assert_eq!(node.node.counters().read_errors.load(Ordering::Relaxed), 0, "not the node's fault");
     let met = lsn.to_string();
     assert_eq!(node.send("GET", "/v1/databases", &[("jadevectordb-min-lsn", &met)], Bytes::new()).await.status, 200);
     let reply = node.send("GET", "/v1/databases", &[("jadevectordb-min-lsn", "x")], Bytes::new()).await;
