@@ -3,6 +3,7 @@
 use crate::hold::Hold;
 use crate::limits::{Limits, LimitsError};
 use crate::metrics::{ColourMetrics, Metrics};
+use crate::own_writes::OwnWrites;
 use crate::routing::{Router, Routing};
 use crate::server;
 use crate::signal::{Level, Signals};
@@ -26,11 +27,16 @@ pub struct GatewayOptions {
     pub limits: Limits,
     /// The first routing; the default has no backend.
     pub routing: Routing,
+    /// Let each credential read its own writes, whichever node answers.
+    pub read_own_writes: bool,
+    /// LSN of the last write that may have been acknowledged before this gateway started: all reads demand it.
+    pub acknowledged_lsn: u64,
 }
 
 impl GatewayOptions {
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: Limits::default(), routing: Routing::default() }
+        let (limits, routing) = (Limits::default(), Routing::default());
+        Self { listen, limits, routing, read_own_writes: true, acknowledged_lsn: 0 }
     }
 }
 
@@ -70,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) metrics: Metrics,
     pub(crate) hold: Hold,
+    pub(crate) own_writes: OwnWrites,
     pub(crate) clients: Arc<Signals>,
     /// Connections over the limit that are being answered.
     pub(crate) refusing: AtomicU64,
@@ -91,6 +98,10 @@ impl Gateway {
         };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let own_writes = match options.read_own_writes {
+            true => OwnWrites::new(options.limits.writers_max, options.acknowledged_lsn),
+            false => OwnWrites::off(),
+        };
         let limits = Arc::new(options.limits);
         let shared = Arc::new(Shared {
             address,
@@ -100,6 +111,7 @@ impl Gateway {
             limits,
             metrics: Metrics::new(),
             hold: Hold::default(),
+            own_writes,
             clients: Arc::new(Signals::default()),
             refusing: AtomicU64::new(0),
         });
@@ -154,6 +166,7 @@ impl Gateway {
         self.shared.metrics.prometheus_text(&[
             ("connections", "Open client connections.", self.connections() as u64),
             ("held_writes", "Writes that wait while the right to write moves.", self.held_writes() as u64),
+            ("lsn_min", "LSN that all reads demand.", self.shared.own_writes.floor()),
             ("routing_generation", "Generation of the routing in effect.", generation),
         ])
     }

@@ -17,6 +17,7 @@
 //! | `pool.rs` | connections to one backend: taken, returned, drained, ended |
 //! | `body.rs` | the bodies that pass through, in either direction |
 //! | `hold.rs` | writes that wait while the right to write moves |
+//! | `own_writes.rs` | the last write of each credential, which its reads demand |
 //! | `limits.rs`, `refusal.rs`, `metrics.rs`, `signal.rs` | bounds; answers of the gateway itself; counts; stop signals |
 //!
 //! **Life of a request.** The task of the client's connection reads the head, takes an upstream connection out of the
@@ -27,6 +28,8 @@
 //! been given to a connection that was still open.
 //! **Invariant.** Memory per request does not depend on the size of its body: bodies stream, except those of reads up to
 //! [`Limits::replay_bytes_max`].
+//! **Invariant.** A read is answered from a state that has every write that was acknowledged to the same credential before,
+//! or not at all. To lag is not to fail: a node that says so is not counted as if it had.
 //! **Invariant.** A failure of a colour is counted for that colour also where a second attempt saved the client.
 
 mod body;
@@ -35,6 +38,7 @@ mod gateway;
 mod hold;
 mod limits;
 mod metrics;
+mod own_writes;
 mod pool;
 mod proxy;
 mod refusal;

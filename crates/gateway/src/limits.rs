@@ -35,6 +35,9 @@ pub struct Limits {
     /// Writes held at one time; one more is answered 503 at once. A held write's body is not read, so each costs what
     /// arrived together with its head: 8 KiB as a rule.
     pub held_writes_max: usize,
+    /// Credentials whose last write is remembered, at least; 16 bytes each, 2 MiB by default. Writes of more than that raise
+    /// what everybody's reads demand.
+    pub writers_max: usize,
     /// Idle connections kept to each backend.
     pub idle_upstream_max: usize,
     /// Time an idle connection to a backend is kept.
@@ -57,6 +60,7 @@ impl Default for Limits {
             write_wait_ms: 2_000,
             hold_ms_max: 5_000,
             held_writes_max: 10_000,
+            writers_max: 100_000,
             idle_upstream_max: 512,
             idle_upstream_ms: 30_000,
         }
@@ -91,6 +95,7 @@ impl Limits {
             ("write_wait_ms", self.write_wait_ms, 0, DAY_MS),
             ("hold_ms_max", self.hold_ms_max, 0, DAY_MS),
             ("held_writes_max", self.held_writes_max as u64, 0, 1_000_000),
+            ("writers_max", self.writers_max as u64, 1, 100_000_000),
             ("idle_upstream_max", self.idle_upstream_max as u64, 0, 100_000),
             ("idle_upstream_ms", self.idle_upstream_ms, 1, DAY_MS),
         ];

@@ -31,6 +31,8 @@ pub struct ColourMetrics {
     pub reads: u64,
     /// Reads answered with 5xx, or not, or not to the end.
     pub read_errors: u64,
+    /// Reads answered with 503 because the node has not what its client wrote: lag, and no error.
+    pub reads_behind: u64,
     pub writes: u64,
     /// Writes answered with 5xx, or not, or not to the end.
     pub write_errors: u64,
@@ -101,6 +103,7 @@ impl ColourMetrics {
         ColourMetrics {
             reads: self.reads.saturating_sub(earlier.reads),
             read_errors: self.read_errors.saturating_sub(earlier.read_errors),
+            reads_behind: self.reads_behind.saturating_sub(earlier.reads_behind),
             writes: self.writes.saturating_sub(earlier.writes),
             write_errors: self.write_errors.saturating_sub(earlier.write_errors),
             in_flight: self.in_flight,
@@ -156,6 +159,7 @@ pub(crate) struct Counters {
     reads: Histogram,
     writes: Histogram,
     read_errors: AtomicU64,
+    reads_behind: AtomicU64,
     write_errors: AtomicU64,
     in_flight: AtomicU64,
 }
@@ -166,6 +170,7 @@ impl Counters {
             reads: Histogram::new(),
             writes: Histogram::new(),
             read_errors: AtomicU64::new(0),
+            reads_behind: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
         }
@@ -185,6 +190,11 @@ impl Counters {
         errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A read that is counted already, and is no error.
+    pub(crate) fn record_behind(&self) {
+        self.reads_behind.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn enter(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
@@ -200,11 +210,13 @@ impl Counters {
     fn snapshot(&self) -> ColourMetrics {
         // Errors first: a request is counted before its error, so errors never outnumber requests here.
         let read_errors = self.read_errors.load(Ordering::Relaxed);
+        let reads_behind = self.reads_behind.load(Ordering::Relaxed);
         let write_errors = self.write_errors.load(Ordering::Relaxed);
         let (read_latency, write_latency) = (self.reads.snapshot(), self.writes.snapshot());
         ColourMetrics {
             reads: read_latency.count(),
             read_errors,
+            reads_behind,
             writes: write_latency.count(),
             write_errors,
             in_flight: self.in_flight(),
@@ -259,6 +271,11 @@ impl Metrics {
                 let _ = writeln!(text, "jadeshift_gateway_{name}{{colour=\"{colour}\",kind=\"read\"}} {reads}");
                 let _ = writeln!(text, "jadeshift_gateway_{name}{{colour=\"{colour}\",kind=\"write\"}} {writes}");
             }
+        }
+        head(&mut text, "reads_behind_total", "Reads a colour refused because it lags behind their writes.", "counter");
+        for (colour, metrics) in snapshot.iter() {
+            let _ =
+                writeln!(text, "jadeshift_gateway_reads_behind_total{{colour=\"{colour}\"}} {}", metrics.reads_behind);
         }
         head(&mut text, "in_flight", "Requests at a colour now.", "gauge");
         for (colour, metrics) in snapshot.iter() {

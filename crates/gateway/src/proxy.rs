@@ -7,6 +7,7 @@ mod writes;
 
 use crate::body::{AnswerBody, RequestBody};
 use crate::edit;
+use crate::own_writes::Credential;
 use crate::refusal::Refusal;
 use crate::routing::{RequestKind, kind_of};
 use crate::session::{Phase, Session};
@@ -47,44 +48,44 @@ async fn forward(session: &Arc<Session>, request: Request<Incoming>) -> Result<R
     // A client that waits for `100 Continue` has not sent its body: there is nothing to drain.
     let expects = parts.headers.contains_key(EXPECT);
     let size = incoming.size_hint().upper();
-    let (wanted, kind) = match prepare(session, &mut parts, size) {
-        Ok(prepared) => prepared,
+    let asked = match prepare(session, &mut parts, size) {
+        Ok(asked) => asked,
         Err(refusal) => return Err(refusal.with_unread((!expects).then_some(incoming))),
     };
     if incoming.is_end_stream() {
-        let outgoing = match kind {
+        let outgoing = match asked.kind {
             RequestKind::Read => Outgoing::repeatable(parts, Bytes::new()),
             RequestKind::Write => Outgoing::once(parts, RequestBody::kept(Bytes::new())),
         };
-        return send(session, outgoing, kind, wanted).await;
+        return send(session, outgoing, asked).await;
     }
-    let outgoing = match (kind, size) {
+    let outgoing = match (asked.kind, size) {
         (RequestKind::Read, Some(size)) if size <= session.shared.limits.replay_bytes_max as u64 => {
             Outgoing::repeatable(parts, keep(session, incoming).await?)
         }
         _ => Outgoing::once(parts, RequestBody::streamed(incoming, session.clone())),
     };
-    send(session, outgoing, kind, wanted).await
+    send(session, outgoing, asked).await
 }
 
-async fn send(
-    session: &Arc<Session>,
-    outgoing: Outgoing,
+/// What is asked, and by whom.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
     kind: RequestKind,
+    /// The colour that the request names.
     wanted: Option<Colour>,
-) -> Result<Response<AnswerBody>, Refusal> {
-    match kind {
-        RequestKind::Read => reads::read(session, outgoing, wanted).await,
-        RequestKind::Write => writes::write(session, outgoing, wanted).await,
+    credential: Credential,
+}
+
+async fn send(session: &Arc<Session>, outgoing: Outgoing, asked: Asked) -> Result<Response<AnswerBody>, Refusal> {
+    match asked.kind {
+        RequestKind::Read => reads::read(session, outgoing, asked).await,
+        RequestKind::Write => writes::write(session, outgoing, asked).await,
     }
 }
 
 /// Everything that can be refused by looking at the head, and the head as the backend will get it.
-fn prepare(
-    session: &Session,
-    parts: &mut request::Parts,
-    size: Option<u64>,
-) -> Result<(Option<Colour>, RequestKind), Refusal> {
+fn prepare(session: &Session, parts: &mut request::Parts, size: Option<u64>) -> Result<Asked, Refusal> {
     if parts.method == Method::CONNECT {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method CONNECT: this is not a proxy for tunnels"));
     }
@@ -95,7 +96,7 @@ fn prepare(
     }
     edit::request_head(parts, &session.peer, &session.shared.own_host)?;
     let kind = kind_of(&parts.method, parts.uri.path());
-    Ok((wanted, kind))
+    Ok(Asked { kind, wanted, credential: session.shared.own_writes.credential(&parts.headers) })
 }
 
 fn too_large(size: &str, limit: u64) -> Refusal {

@@ -4,6 +4,7 @@ use super::outgoing::Outgoing;
 use super::{too_large, too_slow};
 use crate::body::{AnswerBody, InFlight};
 use crate::edit;
+use crate::own_writes;
 use crate::pool::{Backend, Broken, Upstream};
 use crate::refusal::Refusal;
 use crate::session::{BodyFault, Session};
@@ -102,7 +103,11 @@ pub(super) async fn attempt(
     let counters = session.shared.metrics.of(backend.colour);
     match exchange(session, backend, outgoing).await {
         Ok((upstream, response)) => {
-            counters.record(read, response.status().is_server_error(), started.elapsed());
+            let behind = read && own_writes::behind(&response).is_some();
+            counters.record(read, response.status().is_server_error() && !behind, started.elapsed());
+            if behind {
+                counters.record_behind();
+            }
             let (mut parts, incoming) = response.into_parts();
             edit::response_head(&mut parts, backend.colour);
             Ok(Response::from_parts(parts, AnswerBody::passed(incoming, upstream, in_flight, read)))

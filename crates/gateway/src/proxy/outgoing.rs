@@ -31,6 +31,14 @@ impl Outgoing {
         !matches!(self, Outgoing::Once(None))
     }
 
+    /// As they will be sent; `None` once it is gone.
+    pub(super) fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        match self {
+            Outgoing::Repeatable { headers, .. } => Some(headers),
+            Outgoing::Once(request) => request.as_mut().map(Request::headers_mut),
+        }
+    }
+
     pub(super) fn take(&mut self) -> Option<Request<RequestBody>> {
         match self {
             Outgoing::Repeatable { method, uri, headers, body } => {

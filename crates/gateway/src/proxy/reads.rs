@@ -1,8 +1,10 @@
 //! A read: to the colour the coin or the header picks, and if that gives no answer or a server error, to the other one.
 
-use super::attempt::attempt;
+use super::Asked;
+use super::attempt::{Failure, attempt};
 use super::outgoing::Outgoing;
 use crate::body::AnswerBody;
+use crate::own_writes::{self, Behind, Demand};
 use crate::pool::Backend;
 use crate::refusal::Refusal;
 use crate::routing::Table;
@@ -15,58 +17,89 @@ use wire::{ByColour, Colour};
 pub(super) async fn read(
     session: &Arc<Session>,
     mut outgoing: Outgoing,
-    wanted: Option<Colour>,
+    asked: Asked,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let router = &session.shared.router;
     let table = router.current();
-    let picked = wanted.or_else(|| table.pick_reader());
+    let picked = asked.wanted.or_else(|| table.pick_reader());
     let Some(first) = picked.and_then(|colour| table.backend(colour)).cloned() else {
-        return Err(no_backend(&table, wanted).with_unread(outgoing.into_unread()));
+        return Err(no_backend(&table, asked.wanted).with_unread(outgoing.into_unread()));
     };
     drop(table);
 
-    let mut counted = ByColour::default();
-    let failure = match attempt(session, &first, &mut outgoing, true, &mut counted).await {
-        Ok(response) if response.status().is_server_error() => {
-            return Ok(unless_better(session, response, &first, outgoing, wanted).await);
-        }
+    let own_writes = &session.shared.own_writes;
+    let demand = outgoing.headers_mut().and_then(|headers| own_writes.demand(asked.credential, headers));
+    let mut read = Read { session, outgoing, wanted: asked.wanted, demand, counted: ByColour::default() };
+    let failure = match read.ask(&first).await {
+        Ok(response) if response.status().is_server_error() => return Ok(read.unless_better(response, &first).await),
         Ok(response) => return Ok(response),
         Err(failure) => failure,
     };
-    let second = second_choice(&router.current(), &first, wanted);
-    let Some(second) = second.filter(|_| failure.is_worth_repeating() && outgoing.is_here()) else {
-        return Err(failure.into_refusal(&first, session).with_unread_of(outgoing));
+    let second = read.second_choice(&first);
+    let Some(second) = second.filter(|_| failure.is_worth_repeating()) else {
+        return Err(failure.into_refusal(&first, session).with_unread_of(read.outgoing));
     };
     session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
-    match attempt(session, &second, &mut outgoing, true, &mut counted).await {
+    match read.ask(&second).await {
         Ok(response) => Ok(response),
-        Err(failure) => Err(failure.into_refusal(&second, session).with_unread_of(outgoing)),
+        Err(failure) => Err(failure.into_refusal(&second, session).with_unread_of(read.outgoing)),
     }
 }
 
-/// The other colour's answer, if it has a better one than the server error of the first. The error was counted against the
-/// first already: what is repeated here hides nothing from those who judge.
-async fn unless_better(
-    session: &Arc<Session>,
-    error: Response<AnswerBody>,
-    first: &Arc<Backend>,
-    mut outgoing: Outgoing,
+/// A read on its way.
+struct Read<'a> {
+    session: &'a Arc<Session>,
+    outgoing: Outgoing,
     wanted: Option<Colour>,
-) -> Response<AnswerBody> {
-    let second = second_choice(&session.shared.router.current(), first, wanted);
-    let Some(second) = second.filter(|_| outgoing.is_here()) else { return error };
-    session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
-    match attempt(session, &second, &mut outgoing, true, &mut ByColour::default()).await {
-        Ok(response) if !response.status().is_server_error() => response,
-        _ => error,
-    }
+    /// Of the gateway, not of the client.
+    demand: Option<Demand>,
+    counted: ByColour<bool>,
 }
 
-/// The other colour, or the same one if it has another address by now. Who asked for a colour by header gets no other.
-fn second_choice(table: &Table, first: &Arc<Backend>, wanted: Option<Colour>) -> Option<Arc<Backend>> {
-    let colours = [first.colour.other(), first.colour];
-    let allowed = colours.into_iter().filter(|&colour| wanted.is_none_or(|wanted| wanted == colour));
-    allowed.filter_map(|colour| table.backend(colour)).find(|backend| !Arc::ptr_eq(backend, first)).cloned()
+impl Read<'_> {
+    /// The answer of one backend. If that is the primary, and does not have what its client wrote, nobody has: then it is
+    /// asked once more for what there is.
+    async fn ask(&mut self, backend: &Arc<Backend>) -> Result<Response<AnswerBody>, Failure> {
+        let response = attempt(self.session, backend, &mut self.outgoing, true, &mut self.counted).await?;
+        if own_writes::behind(&response) != Some(Behind::Primary) {
+            return Ok(response);
+        }
+        let shared = &self.session.shared;
+        // A former primary that has not heard of its end yet must not say what there is.
+        let reigns = shared.router.current().routing.primary == Some(backend.colour);
+        let Some(demand) =
+            self.demand.take_if(|demand| reigns && shared.own_writes.give_up(demand, response.headers()))
+        else {
+            return Ok(response);
+        };
+        let Some(headers) = self.outgoing.headers_mut() else { return Ok(response) };
+        demand.withdraw(headers);
+        shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
+        // Boxed: rare, and its state would be carried along by every request.
+        Box::pin(attempt(self.session, backend, &mut self.outgoing, true, &mut self.counted)).await
+    }
+
+    /// The other colour's answer, if it has a better one than the server error of the first. The error was counted against
+    /// the first already, unless it only lags: what is repeated here hides nothing from those who judge.
+    async fn unless_better(mut self, error: Response<AnswerBody>, first: &Arc<Backend>) -> Response<AnswerBody> {
+        let Some(second) = self.second_choice(first) else { return error };
+        self.session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
+        match self.ask(&second).await {
+            Ok(response) if !response.status().is_server_error() => response,
+            _ => error,
+        }
+    }
+
+    /// The other colour, or the same one if it has another address by now. Who asked for a colour by header gets no other.
+    fn second_choice(&self, first: &Arc<Backend>) -> Option<Arc<Backend>> {
+        if !self.outgoing.is_here() {
+            return None;
+        }
+        let table = self.session.shared.router.current();
+        let colours = [first.colour.other(), first.colour];
+        let allowed = colours.into_iter().filter(|&colour| self.wanted.is_none_or(|wanted| wanted == colour));
+        allowed.filter_map(|colour| table.backend(colour)).find(|backend| !Arc::ptr_eq(backend, first)).cloned()
+    }
 }
 
 /// Says which environment is missing.

@@ -1,6 +1,7 @@
 //! A write: to the primary, or where the header says. It waits while writes are held, and while the primary cannot be
 //! reached; it is never sent a second time.
 
+use super::Asked;
 use super::attempt::attempt;
 use super::outgoing::Outgoing;
 use crate::body::AnswerBody;
@@ -19,8 +20,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 pub(super) async fn write(
     session: &Arc<Session>,
     mut outgoing: Outgoing,
-    wanted: Option<Colour>,
+    asked: Asked,
 ) -> Result<Response<AnswerBody>, Refusal> {
+    let wanted = asked.wanted;
     let shared = &session.shared;
     let mut held_since = None;
     let mut deadline = None;
@@ -44,7 +46,12 @@ pub(super) async fn write(
         let why = match target {
             None => no_target(&table, wanted),
             Some(backend) => match attempt(session, backend, &mut outgoing, false, &mut counted).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    if response.status().is_success() {
+                        shared.own_writes.acknowledged(asked.credential, response.headers());
+                    }
+                    return Ok(response);
+                }
                 Err(failure) if failure.is_unsent() => failure.describe(backend),
                 Err(failure) => return Err(failure.into_refusal(backend, session)),
             },

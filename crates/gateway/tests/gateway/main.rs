@@ -5,5 +5,6 @@ mod bounds;
 mod connections;
 mod failures;
 mod hold;
+mod own_writes;
 mod routes;
 mod support;
