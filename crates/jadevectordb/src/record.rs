@@ -4,7 +4,7 @@
 //! Layout of a payload: one byte format (1), one byte kind, body.
 
 use crate::account::{ApiKey, Token, User};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u8 = 1;
@@ -97,40 +97,40 @@ const MARKER: u8 = 10;
 
 impl Op {
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.size_hint());
-        out.put_u8(FORMAT);
+        let mut out = Vec::with_capacity(self.size_hint());
+        self.encode_into(&mut out);
+        out.into()
+    }
+
+    /// As [`Op::encode`], behind what `out` has already.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
         match self {
             Op::PutVectors { database, vectors } => {
-                out.put_u8(PUT_VECTORS);
-                put_text(&mut out, database);
+                out.push(PUT_VECTORS);
+                put_text(out, database);
                 out.put_u32_le(vectors.len() as u32);
                 for vector in vectors {
-                    put_text(&mut out, &vector.id);
-                    put_text(&mut out, &vector.metadata);
-                    out.put_u32_le(vector.values.len() as u32);
-                    for value in &vector.values {
-                        out.put_u32_le(value.to_bits());
-                    }
+                    put_vector(out, &vector.id, &vector.values, &vector.metadata);
                 }
             }
             Op::DeleteVectors { database, ids } => {
-                out.put_u8(DELETE_VECTORS);
-                put_text(&mut out, database);
+                out.push(DELETE_VECTORS);
+                put_text(out, database);
                 out.put_u32_le(ids.len() as u32);
                 for id in ids {
-                    put_text(&mut out, id);
+                    put_text(out, id);
                 }
             }
-            Op::PutDatabase(record) => put_json(&mut out, PUT_DATABASE, record),
-            Op::DropDatabase { database } => put_json(&mut out, DROP_DATABASE, database),
-            Op::PutUser(user) => put_json(&mut out, PUT_USER, user),
-            Op::PutApiKey(key) => put_json(&mut out, PUT_API_KEY, key),
-            Op::PutToken(token) => put_json(&mut out, PUT_TOKEN, token),
-            Op::DropTokens { token_hashes } => put_json(&mut out, DROP_TOKENS, token_hashes),
-            Op::OpenEpoch => out.put_u8(OPEN_EPOCH),
-            Op::Marker => out.put_u8(MARKER),
+            Op::PutDatabase(record) => put_json(out, PUT_DATABASE, record),
+            Op::DropDatabase { database } => put_json(out, DROP_DATABASE, database),
+            Op::PutUser(user) => put_json(out, PUT_USER, user),
+            Op::PutApiKey(key) => put_json(out, PUT_API_KEY, key),
+            Op::PutToken(token) => put_json(out, PUT_TOKEN, token),
+            Op::DropTokens { token_hashes } => put_json(out, DROP_TOKENS, token_hashes),
+            Op::OpenEpoch => out.push(OPEN_EPOCH),
+            Op::Marker => out.push(MARKER),
         }
-        out.freeze()
     }
 
     /// # Errors
@@ -151,7 +151,7 @@ impl Op {
                     let metadata = take_text(input)?;
                     let dimension = take_u32(input)? as usize;
                     let values = take(input, dimension.saturating_mul(4))?;
-                    let values = values.chunks_exact(4).map(|mut four| f32::from_bits(four.get_u32_le())).collect();
+                    let values = values.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
                     vectors.push(VectorRecord { id, values, metadata });
                 }
                 Ok(Op::PutVectors { database, vectors })
@@ -194,13 +194,33 @@ impl Op {
     }
 }
 
-fn put_text(out: &mut BytesMut, text: &str) {
+/// Appends what [`Op::encode`] gives for an [`Op::PutVectors`] of one vector.
+pub fn encode_vector(database: &str, id: &str, values: &[f32], metadata: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[FORMAT, PUT_VECTORS]);
+    put_text(out, database);
+    out.put_u32_le(1);
+    put_vector(out, id, values, metadata);
+}
+
+fn put_vector(out: &mut Vec<u8>, id: &str, values: &[f32], metadata: &str) {
+    put_text(out, id);
+    put_text(out, metadata);
+    out.put_u32_le(values.len() as u32);
+    let from = out.len();
+    out.resize(from + 4 * values.len(), 0);
+    // Written in place, which compiles to a copy where memory has this order anyhow.
+    for (four, value) in out[from..].as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *four = value.to_le_bytes();
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
     out.put_u32_le(text.len() as u32);
     out.put_slice(text.as_bytes());
 }
 
-fn put_json(out: &mut BytesMut, kind: u8, value: &impl Serialize) {
-    out.put_u8(kind);
+fn put_json(out: &mut Vec<u8>, kind: u8, value: &impl Serialize) {
+    out.push(kind);
     // Plain structs of strings and numbers always have a JSON form.
     let json = serde_json::to_vec(value).unwrap_or_default();
     out.put_slice(&json);
@@ -249,6 +269,15 @@ mod tests {
         let Op::PutVectors { vectors, .. } = Op::decode(&op.encode()).unwrap() else { panic!("another kind") };
         let bits: Vec<u32> = vectors[0].values.iter().map(|value| value.to_bits()).collect();
         assert_eq!(bits, values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn one_vector_is_encoded_as_a_batch_of_one() {
+        let vector = VectorRecord { id: "ä".into(), values: vec![-0.0, 1.5], metadata: "{\"a\":1}".into() };
+        let mut out = vec![7];
+        encode_vector("db", &vector.id, &vector.values, &vector.metadata, &mut out);
+        let op = Op::PutVectors { database: "db".into(), vectors: vec![vector] };
+        assert_eq!(out[1..], op.encode()[..]);
     }
 
     #[test]

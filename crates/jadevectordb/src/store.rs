@@ -7,6 +7,7 @@
 mod accounts;
 mod database;
 mod digest;
+mod walk;
 
 pub use accounts::Accounts;
 pub use database::{Database, Match, StoredVector};
@@ -15,15 +16,12 @@ pub use vectorindex::SearchError;
 
 use crate::account::{ApiKey, Token, User};
 use crate::record::{DatabaseRecord, DecodeError, Op};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Buf;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::admin::Lsn;
 use wire::document::Index;
-
-/// Vectors copied under one lock when a snapshot is taken.
-const SNAPSHOT_STRIDE: usize = 512;
 
 pub struct Store {
     index: Index,
@@ -157,34 +155,6 @@ impl Store {
         *digest = other.digest.into_inner();
     }
 
-    /// Calls `emit` with every record as a snapshot item, while writes go on: what is touched meanwhile may or may not
-    /// be in it, and is set right by replaying the log from before the call.
-    ///
-    /// # Errors
-    /// Whatever `emit` fails with ends it.
-    pub fn snapshot<E>(&self, mut emit: impl FnMut(Bytes) -> Result<(), E>) -> Result<(), E> {
-        let (databases, accounts) = {
-            let content = self.content.read();
-            (content.databases.values().cloned().collect::<Vec<_>>(), content.accounts.records())
-        };
-        for (version, op) in accounts {
-            emit(item(version, &op))?;
-        }
-        for database in databases {
-            let (version, record) = database.versioned_record();
-            emit(item(version, &Op::PutDatabase((*record).clone())))?;
-            let mut from = 0;
-            while let Some((next, vectors)) = database.slots(from, SNAPSHOT_STRIDE) {
-                from = next;
-                for (version, vector) in vectors {
-                    let database = record.database_id.clone();
-                    emit(item(version, &Op::PutVectors { database, vectors: vec![vector] }))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Number of items [`Store::snapshot`] would give now.
     pub fn item_count(&self) -> u64 {
         let content = self.content.read();
@@ -211,14 +181,7 @@ impl Store {
 }
 
 /// A snapshot item: the LSN that wrote the record, and the record.
-fn item(version: Lsn, op: &Op) -> Bytes {
-    let payload = op.encode();
-    let mut out = BytesMut::with_capacity(8 + payload.len());
-    out.put_u64_le(version);
-    out.put_slice(&payload);
-    out.freeze()
-}
-
+///
 /// # Errors
 /// [`DecodeError`] when the item is damaged or of a newer version.
 pub fn decode_item(mut item: &[u8]) -> Result<(Lsn, Op), DecodeError> {

@@ -10,5 +10,6 @@ pub mod colour;
 pub mod control;
 pub mod document;
 pub mod headers;
+pub mod snapshot;
 
 pub use colour::{ByColour, Colour};

@@ -1,12 +1,14 @@
 //! Users, API keys and tokens with the look-ups that authentication needs.
 
 use super::digest::{DigestTable, RecordHash};
+use super::walk::next_in;
 use crate::account::{ApiKey, Token, User};
 use crate::record::Op;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use wire::admin::Lsn;
+use wire::snapshot::Place;
 
 const USERS: &str = "\u{0}users";
 const API_KEYS: &str = "\u{0}api-keys";
@@ -66,12 +68,27 @@ impl Accounts {
         self.len() == 0
     }
 
-    /// Every record with the LSN that wrote it.
-    pub fn records(&self) -> Vec<(Lsn, Op)> {
-        let users = self.users.values().map(|(version, user)| (*version, Op::PutUser((**user).clone())));
-        let keys = self.api_keys.values().map(|(version, key)| (*version, Op::PutApiKey((**key).clone())));
-        let tokens = self.tokens.values().map(|(version, token)| (*version, Op::PutToken((**token).clone())));
-        users.chain(keys).chain(tokens).collect()
+    /// The record behind `place`, with its place and the LSN that wrote it: users first, then keys, then tokens.
+    pub fn next_after(&self, place: Option<&Place>) -> Option<(Place, Lsn, Op)> {
+        let users = |after: Option<&str>| {
+            let (id, (version, user)) = next_in(&self.users, after)?;
+            Some((Place::User { id: id.clone() }, *version, Op::PutUser((**user).clone())))
+        };
+        let api_keys = |after: Option<&str>| {
+            let (id, (version, key)) = next_in(&self.api_keys, after)?;
+            Some((Place::ApiKey { id: id.clone() }, *version, Op::PutApiKey((**key).clone())))
+        };
+        let tokens = |after: Option<&str>| {
+            let (id, (version, token)) = next_in(&self.tokens, after)?;
+            Some((Place::Token { id: id.clone() }, *version, Op::PutToken((**token).clone())))
+        };
+        match place {
+            None => users(None).or_else(|| api_keys(None)).or_else(|| tokens(None)),
+            Some(Place::User { id }) => users(Some(id)).or_else(|| api_keys(None)).or_else(|| tokens(None)),
+            Some(Place::ApiKey { id }) => api_keys(Some(id)).or_else(|| tokens(None)),
+            Some(Place::Token { id }) => tokens(Some(id)),
+            Some(Place::Database { .. } | Place::Vector { .. }) => None,
+        }
     }
 
     /// Applies an op on accounts; returns how many records it touched.

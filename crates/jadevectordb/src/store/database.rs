@@ -1,9 +1,11 @@
 //! One database: its description, its records by id, and the index over their vectors.
 
 use super::digest::{DigestTable, RecordHash};
+use super::walk;
 use crate::record::{DatabaseRecord, Metric, VectorRecord};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use vectorindex::{Hit, IndexError, Options, OptionsError, SearchError, SearchMode, Slot, VectorIndex};
 use wire::admin::Lsn;
@@ -222,18 +224,26 @@ impl Database {
         *self.index.write() = Arc::new(index);
     }
 
-    /// Up to `max` slots from `from` on, with versions; `None` behind the last.
-    pub(super) fn slots(&self, from: usize, max: usize) -> Option<(usize, Vec<(Lsn, VectorRecord)>)> {
+    /// Calls `visit` with the vectors behind the id `after`, ordered by id, until it answers false; returns the last id.
+    /// Nothing is written meanwhile.
+    pub(super) fn walk(
+        &self,
+        after: Option<&str>,
+        mut visit: impl FnMut(Lsn, &str, &[f32], &str) -> bool,
+    ) -> Option<Arc<str>> {
         let content = self.content.read();
-        if from >= content.entries.len() {
-            return None;
+        let index = self.index();
+        let mut values = Vec::new();
+        let mut last = None;
+        for (id, slot) in content.slots.range::<str, _>((walk::behind(after), Bound::Unbounded)) {
+            values.clear();
+            let Some(entry) = content.entry(*slot).filter(|_| index.read_into(*slot, &mut values)) else { continue };
+            last = Some(id);
+            if !visit(entry.version, id, &values, &entry.metadata) {
+                break;
+            }
         }
-        let until = (from + max).min(content.entries.len());
-        let vectors = (from..until).filter_map(|slot| {
-            let stored = content.entries[slot].as_ref().and_then(|entry| self.stored(entry))?;
-            Some((stored.version, VectorRecord { id: stored.id, values: stored.values, metadata: stored.metadata }))
-        });
-        Some((until, vectors.collect()))
+        last.cloned()
     }
 
     fn index(&self) -> Arc<VectorIndex> {

@@ -14,6 +14,11 @@ fn database(id: &str) -> Op {
     })
 }
 
+fn with_metric(metric: Metric) -> Op {
+    let Op::PutDatabase(record) = database("db") else { panic!("another kind") };
+    Op::PutDatabase(DatabaseRecord { metric, ..record })
+}
+
 fn put(id: &str, values: [f32; 2], metadata: &str) -> Op {
     let vector = VectorRecord { id: id.into(), values: values.to_vec(), metadata: metadata.into() };
     Op::PutVectors { database: "db".into(), vectors: vec![vector] }
@@ -60,11 +65,14 @@ fn random_ops(seed: u64, count: usize) -> Vec<Op> {
     let mut ops = vec![database("db")];
     for _ in 0..count {
         let id = format!("v{}", next(20));
-        ops.push(match next(10) {
-            0..6 => put(&id, [next(100) as f32, 1.0], if next(2) == 0 { "" } else { "{\"a\":1}" }),
-            6..8 => delete(&id),
-            8 => user(&format!("name{}", next(3)), &format!("{}@x", next(100))),
-            _ => token(&format!("t{}", next(5)), next(5_000)),
+        ops.push(match next(60) {
+            0..36 => put(&id, [next(100) as f32, 1.0], if next(2) == 0 { "" } else { "{\"a\":1}" }),
+            36..46 => delete(&id),
+            46..51 => user(&format!("name{}", next(3)), &format!("{}@x", next(100))),
+            51..56 => token(&format!("t{}", next(5)), next(5_000)),
+            // Another metric moves every vector to another place.
+            56..59 => with_metric(if next(2) == 0 { Metric::Cosine } else { Metric::Euclidean }),
+            _ => Op::DropDatabase { database: "db".into() },
         });
     }
     ops
@@ -134,23 +142,43 @@ fn a_snapshot_taken_while_writes_go_on_is_set_right_by_the_log() {
         // The walk is interrupted by writes at every item: the worst interleaving.
         let moving = store(ops[..200].iter().cloned());
         let restored = Store::new(Index::default());
-        let mut at = 200;
-        moving
-            .snapshot(|item| {
-                for _ in 0..7 {
-                    if at < ops.len() {
-                        moving.apply(at as Lsn + 1, ops[at].clone());
-                        at += 1;
-                    }
+        let (mut at, mut place) = (200, None);
+        while moving.stride(&mut place, 1, |item| restored.restore(item).unwrap()) {
+            for _ in 0..7 {
+                if at < ops.len() {
+                    moving.apply(at as Lsn + 1, ops[at].clone());
+                    at += 1;
                 }
-                restored.restore(&item)
-            })
-            .unwrap();
+            }
+        }
         for (number, op) in ops.into_iter().enumerate().skip(200) {
             restored.apply(number as Lsn + 1, op);
         }
         assert_eq!(restored.digest(), end.digest(), "seed {seed}");
     }
+}
+
+/// Another metric begins a new index, in which every vector has another place.
+#[test]
+fn a_snapshot_misses_nothing_when_the_vectors_move_meanwhile() {
+    let count = 8_000;
+    let mut ops = vec![database("db")];
+    // The order of insertion is not that of the ids.
+    ops.extend((0..count).rev().map(|number| put(&format!("v{number:05}"), [number as f32, 1.0], "")));
+    let moving = store(ops);
+    let (restored, mut emitted) = (Store::new(Index::default()), 0);
+    moving
+        .snapshot(|item| {
+            emitted += 1;
+            if emitted == count / 2 {
+                moving.apply(count + 2, with_metric(Metric::Euclidean));
+            }
+            restored.restore(&item)
+        })
+        .unwrap();
+    restored.apply(count + 2, with_metric(Metric::Euclidean));
+    assert_eq!(restored.vector_count() as u64, count);
+    assert_eq!(restored.digest(), moving.digest());
 }
 
 #[test]

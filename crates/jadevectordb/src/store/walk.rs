@@ -1,0 +1,100 @@
+//! The walk over all records that a snapshot takes, in strides with nothing held in between.
+//!
+//! **Invariant.** Records come in the order of their ids, never in that of where they are kept. So what is not touched
+//! during a walk is met exactly once, however long the walk pauses and whatever moves meanwhile, and what is touched is
+//! set right by replaying the log from before the walk. A place means the same on every node and after every restart.
+
+use super::{Content, Database, Store};
+use crate::record::{self, Op};
+use bytes::{BufMut, Bytes};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use wire::admin::Lsn;
+use wire::snapshot::Place;
+
+/// Bytes of items that [`Store::snapshot`] copies at once: writes wait for some hundred microseconds.
+const STRIDE_BYTES: usize = 256 << 10;
+
+impl Store {
+    /// Calls `emit` with every record as a snapshot item, while writes go on: what is touched meanwhile may or may not
+    /// be in it, and is set right by replaying the log from before the call.
+    ///
+    /// # Errors
+    /// Whatever `emit` fails with ends it.
+    pub fn snapshot<E>(&self, mut emit: impl FnMut(Bytes) -> Result<(), E>) -> Result<(), E> {
+        let (mut place, mut more) = (None, true);
+        while more {
+            let mut items = Vec::new();
+            more = self.stride(&mut place, STRIDE_BYTES, |item| items.push(Bytes::copy_from_slice(item)));
+            // The store is not held meanwhile: this may wait for a disk.
+            items.into_iter().try_for_each(&mut emit)?;
+        }
+        Ok(())
+    }
+
+    /// Hands the items behind `place` to `emit` until they have `bytes_max` bytes together, and moves the place to the
+    /// last of them; false when there are no more. `emit` may only copy: writes wait for it.
+    pub fn stride(&self, place: &mut Option<Place>, bytes_max: usize, mut emit: impl FnMut(&[u8])) -> bool {
+        let (mut item, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max {
+            if let Some((database, after)) = self.within(place.as_ref()) {
+                let name = database.record().database_id.clone();
+                let last = database.walk(after, |version, id, values, metadata| {
+                    item.clear();
+                    item.put_u64_le(version);
+                    record::encode_vector(&name, id, values, metadata, &mut item);
+                    bytes += item.len();
+                    emit(&item);
+                    bytes < bytes_max
+                });
+                if let Some(id) = last {
+                    *place = Some(Place::Vector { database: name, id: id.to_string() });
+                    continue;
+                }
+            }
+            let Some((next, version, op)) = self.content.read().next_after(place.as_ref()) else { return false };
+            item.clear();
+            item.put_u64_le(version);
+            op.encode_into(&mut item);
+            bytes += item.len();
+            emit(&item);
+            *place = Some(next);
+        }
+        true
+    }
+
+    /// The database that the place is in, and the vector there.
+    fn within<'a>(&self, place: Option<&'a Place>) -> Option<(Arc<Database>, Option<&'a str>)> {
+        match place? {
+            Place::Database { id } => Some((self.database(id)?, None)),
+            Place::Vector { database, id } => Some((self.database(database)?, Some(id))),
+            Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. } => None,
+        }
+    }
+}
+
+impl Content {
+    /// The account, or else the description of a database, behind `place`.
+    fn next_after(&self, place: Option<&Place>) -> Option<(Place, Lsn, Op)> {
+        if let Some(account) = self.accounts.next_after(place) {
+            return Some(account);
+        }
+        let after = match place {
+            Some(Place::Database { id } | Place::Vector { database: id, .. }) => Some(id.as_str()),
+            None | Some(Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. }) => None,
+        };
+        let (id, database) = next_in(&self.databases, after)?;
+        let (version, record) = database.versioned_record();
+        Some((Place::Database { id: id.clone() }, version, Op::PutDatabase((*record).clone())))
+    }
+}
+
+/// The entry behind `after`, or the first.
+pub(super) fn next_in<'a, V>(map: &'a BTreeMap<String, V>, after: Option<&str>) -> Option<(&'a String, &'a V)> {
+    map.range::<str, _>((behind(after), Bound::Unbounded)).next()
+}
+
+pub(super) fn behind(after: Option<&str>) -> Bound<&str> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
