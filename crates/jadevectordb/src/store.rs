@@ -103,6 +103,12 @@ impl Store {
         self.digest.lock().digest()
     }
 
+    /// Nothing is applied while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
+        self.digest.lock()
+    }
+
     /// Applies one record; returns how many vectors it stored or removed.
     pub fn apply(&self, lsn: Lsn, op: Op) -> usize {
         let mut digest = self.digest.lock();

@@ -61,6 +61,12 @@ impl SnapshotHead {
 }
 
 impl SnapshotTail {
+    /// Tail of a snapshot whose last item was read from the store just now. What the store has is on disk before, and
+    /// announced after: the announced position may be that before a group of which half was read.
+    pub fn of(shared: &Shared) -> SnapshotTail {
+        SnapshotTail { complete_at: shared.log.renewed().durable().0 }
+    }
+
     pub fn to_bytes(self) -> Result<Bytes, String> {
         serde_json::to_vec(&self).map(Bytes::from).map_err(|error| error.to_string())
     }
@@ -68,6 +74,15 @@ impl SnapshotTail {
     pub fn from_bytes(bytes: &[u8]) -> Result<SnapshotTail, String> {
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
+}
+
+/// What a snapshot of this node stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Through {
+    /// Which history of this folder: see [`Start::generation`].
+    pub generation: u64,
+    /// Its last LSN that the snapshot stands for.
+    pub lsn: Lsn,
 }
 
 /// Reads the newest snapshot into `store`.
@@ -134,10 +149,12 @@ impl Snapshotter {
     }
 
     /// Cuts the log after a snapshot, but not what followers still need, up to a bound.
-    pub fn written(&mut self, shared: &Shared, log: &mut Log, through: Result<Lsn, String>) {
+    pub fn written(&mut self, shared: &Shared, log: &mut Log, through: Result<Through, String>) {
         self.writing = None;
         let lsn = match through {
-            Ok(lsn) => lsn,
+            // Of the history that was replaced while it was written: it says nothing about this log.
+            Ok(Through { generation, .. }) if generation != log.generation() => return,
+            Ok(Through { lsn, .. }) => lsn,
             Err(error) => {
                 tracing::error!(error, "a snapshot could not be written; the log is kept and grows");
                 self.log_bytes = self.due_bytes.saturating_sub(RETRY_LOG_BYTES);
@@ -168,7 +185,7 @@ impl Snapshotter {
     }
 }
 
-fn write(shared: &Shared, dir: &DataDir) -> Result<Lsn, String> {
+fn write(shared: &Shared, dir: &DataDir) -> Result<Through, String> {
     let began = Instant::now();
     let head = SnapshotHead::of(shared).ok_or("the log was replaced meanwhile")?;
     let mut writer = SnapshotWriter::create(dir, &head.to_header()?).map_err(|error| error.to_string())?;
@@ -178,11 +195,11 @@ fn write(shared: &Shared, dir: &DataDir) -> Result<Lsn, String> {
         }
         writer.item(&item).map_err(|error| error.to_string())
     })?;
-    let tail = SnapshotTail { complete_at: shared.position.borrow().lsn };
+    let tail = SnapshotTail::of(shared);
     let items = writer.items();
     writer.finish(&tail.to_bytes()?).map_err(|error| error.to_string())?;
     tracing::info!(lsn = head.start.lsn, items, ms = began.elapsed().as_millis() as u64, "snapshot written");
-    Ok(head.start.lsn)
+    Ok(Through { generation: head.start.generation, lsn: head.start.lsn })
 }
 
 /// Copies the files of one folder (no folders below) into another.

@@ -1,3 +1,4 @@
+use super::snapshotter::Through;
 use super::*;
 use crate::config::Limits;
 use crate::record::{DatabaseRecord, Metric, VectorRecord};
@@ -7,9 +8,9 @@ use wire::document::{Index, Mode};
 
 mod acknowledged;
 
-const WAIT: Duration = Duration::from_secs(20);
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
-fn config(dir: &Path, join: bool) -> Config {
+pub(crate) fn config(dir: &Path, join: bool) -> Config {
     Config {
         data_dir: dir.to_path_buf(),
         http: "127.0.0.1:0".parse().unwrap(),
@@ -25,18 +26,18 @@ fn config(dir: &Path, join: bool) -> Config {
 }
 
 /// A node with its admin protocol on a real socket.
-struct Running {
-    node: Node,
-    peer: Peer,
+pub(crate) struct Running {
+    pub node: Node,
+    pub peer: Peer,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(dir: &Path, join: bool) -> Running {
+    pub async fn start(dir: &Path, join: bool) -> Running {
         Self::start_with(config(dir, join)).await
     }
 
-    async fn start_with(config: Config) -> Running {
+    pub async fn start_with(config: Config) -> Running {
         let node = Node::open(config).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = listener.local_addr().unwrap().to_string();
@@ -45,14 +46,14 @@ impl Running {
         Running { node, peer: Peer { admin, http: "127.0.0.1:1".into() }, server }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.server.abort();
         let node = self.node.clone();
         tokio::task::spawn_blocking(move || node.close()).await.unwrap();
     }
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT;
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come true");
@@ -60,7 +61,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn create() -> Op {
+pub(crate) fn create() -> Op {
     Op::PutDatabase(DatabaseRecord {
         database_id: "db".into(),
         name: "n".into(),
@@ -73,13 +74,13 @@ fn create() -> Op {
     })
 }
 
-fn put(number: u64) -> Op {
+pub(crate) fn put(number: u64) -> Op {
     let values = vec![number as f32, 1.0, 0.0, -0.0];
     let vector = VectorRecord { id: format!("v{number}"), values, metadata: String::new() };
     Op::PutVectors { database: "db".into(), vectors: vec![vector] }
 }
 
-async fn write_many(node: &Node, numbers: std::ops::Range<u64>) {
+pub(crate) async fn write_many(node: &Node, numbers: std::ops::Range<u64>) {
     for number in numbers {
         node.write(put(number)).await.unwrap();
     }
@@ -256,7 +257,7 @@ async fn a_history_that_diverged_is_set_aside_and_seeded_anew() {
 }
 
 /// Snapshots soon, and a log of short files of which little is kept.
-fn forgetful(dir: &Path) -> Config {
+pub(crate) fn forgetful(dir: &Path) -> Config {
     let mut config = config(dir, false);
     config.limits.snapshot_log_bytes = 20_000;
     config.limits.segment_bytes = 8_000;
@@ -319,6 +320,52 @@ async fn the_log_is_kept_for_a_follower_within_the_bound() {
         assert!(Instant::now() < end, "the log was not cut though nobody needs it");
         write_many(&blue.node, 0..100).await;
     }
+    blue.stop().await;
+}
+
+/// A walk may meet what was applied a moment before the position says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_complete_only_behind_everything_that_its_walk_may_have_met() {
+    let dir = TempDir::new().unwrap();
+    let running = Running::start(dir.path(), false).await;
+    let node = running.node.clone();
+    node.write(create()).await.unwrap();
+    let before = node.lsn();
+    let writing = {
+        let _held = node.store().hold();
+        let writer = node.clone();
+        let writing = tokio::spawn(async move { writer.write(put(1)).await });
+        let end = Instant::now() + WAIT;
+        while node.shared().log.durable().0 == before {
+            assert!(Instant::now() < end, "the write does not reach the disk");
+            std::thread::yield_now();
+        }
+        assert_eq!((node.lsn(), SnapshotTail::of(node.shared()).complete_at), (before, before + 1));
+        writing
+    };
+    writing.await.unwrap().unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_the_history_before_cuts_nothing_off_the_log() {
+    let dir = TempDir::new().unwrap();
+    let blue = Running::start_with(forgetful(dir.path())).await;
+    blue.node.write(create()).await.unwrap();
+    let newest = || std::fs::read_dir(dir.path().join("snapshot")).map_or(0, Iterator::count);
+    write_many(&blue.node, 0..1_000).await;
+    eventually("a snapshot", || newest() > 0).await;
+    blue.node.digest_now().await.unwrap();
+    let log = blue.node.shared().log.renewed();
+    let first = log.first_available();
+    let through = Through { generation: log.generation() - 1, lsn: blue.node.lsn() };
+    blue.node.shared().tasks.send(Task::SnapshotWritten { through: Ok(through) }).await.unwrap();
+    blue.node.digest_now().await.unwrap();
+    assert_eq!(log.first_available(), first);
+    let through = Through { generation: log.generation(), ..through };
+    blue.node.shared().tasks.send(Task::SnapshotWritten { through: Ok(through) }).await.unwrap();
+    blue.node.digest_now().await.unwrap();
+    assert!(log.first_available() > first, "there was something to cut");
     blue.stop().await;
 }
 

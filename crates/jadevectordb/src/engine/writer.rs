@@ -1,7 +1,7 @@
 //! The writer thread: the one owner of log, store and role.
 
 use super::role::{Change, RoleError, RoleFile};
-use super::snapshotter::{SnapshotTail, Snapshotter, copy_folder};
+use super::snapshotter::{SnapshotTail, Snapshotter, Through, copy_folder};
 use super::{Applied, Condition, MARKERS_KEPT, Position, Shared, WriteError, frame};
 use crate::record::Op;
 use crate::store::{Database, Digest, Store};
@@ -30,7 +30,7 @@ pub(crate) enum Task {
     Acknowledge { epoch: Epoch, by: AcknowledgeBy, reply: Reply<()> },
     Follow { epoch: Epoch, primary: Peer, reply: Reply<()> },
     Digest { reply: Reply<(Position, Digest)> },
-    SnapshotWritten { through: Result<Lsn, String> },
+    SnapshotWritten { through: Result<Through, String> },
     Close,
 }
 
