@@ -444,4 +444,4 @@ fn frame(position: Position, payload: Bytes) -> Frame {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,11 +8,13 @@ mod follow;
 mod rehash;
 mod seed;
 mod serve;
+mod serve_snapshot;
 
 pub(crate) use confirm::hear as hear_confirmation;
 pub(crate) use follow::supervise;
 pub use rehash::rehash;
-pub use serve::{FeedBody, serve, serve_snapshot};
+pub use serve::{FeedBody, serve};
+pub use serve_snapshot::serve_snapshot;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -32,3 +34,6 @@ struct Announcement {
     #[serde(default)]
     confirm: bool,
 }
+
+#[cfg(test)]
+mod tests;

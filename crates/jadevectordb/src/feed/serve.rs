@@ -1,10 +1,10 @@
-//! Serving the feed and snapshots to other nodes.
+//! Serving the feed to other nodes.
 
 use super::{ANNOUNCE_EVERY, Announcement};
 use crate::admin::refuse;
-use crate::engine::{FollowerSeen, Node, SnapshotHead, SnapshotTail};
+use crate::engine::{FollowerSeen, Node};
 use bytes::{Bytes, BytesMut};
-use changelog::{Batch, Frame, LogReader, ReadError, SnapshotEncoder};
+use changelog::{Batch, Frame, LogReader, ReadError};
 use http_body::{Body, Frame as BodyFrame};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,12 +20,10 @@ const BATCH_BYTES: usize = 1 << 20;
 const FAR_BEHIND: Lsn = 10_000;
 /// Batches on their way to one follower; with the sockets' buffers the most that one slow follower costs is 4 MiB.
 const BATCHES_UNDER_WAY: usize = 4;
-/// Snapshot bytes gathered into one piece of the body.
-const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
 
 /// A body that ends when its sender does.
 pub struct FeedBody {
-    pieces: mpsc::Receiver<Bytes>,
+    pub(super) pieces: mpsc::Receiver<Bytes>,
 }
 
 impl Body for FeedBody {
@@ -75,7 +73,7 @@ pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: &st
 }
 
 /// Remembers how far a follower was served: the log is kept for it, up to a bound.
-fn note(node: &Node, follower: &str, sent_lsn: Lsn) {
+pub(super) fn note(node: &Node, follower: &str, sent_lsn: Lsn) {
     let seen = FollowerSeen { sent_lsn, seen: Instant::now() };
     node.shared().followers.lock().insert(follower.to_string(), seen);
 }
@@ -141,43 +139,4 @@ fn announcement(node: &Node) -> Option<Bytes> {
     let mut piece = BytesMut::new();
     Frame { lsn: 0, epoch: 0, payload: payload.into() }.encode_into(&mut piece).ok()?;
     Some(piece.freeze())
-}
-
-/// Begins a stream of all records: a snapshot in the encoding of snapshot files.
-///
-/// # Errors
-/// Refused while this node is not complete itself.
-pub fn serve_snapshot(node: &Node, follower: &str) -> Result<FeedBody, AdminError> {
-    if !node.ready() {
-        return Err(refuse(node, AdminErrorCode::Unavailable, "this node is not complete itself"));
-    }
-    let (sender, pieces) = mpsc::channel(BATCHES_UNDER_WAY);
-    let (node, follower) = (node.clone(), follower.to_string());
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = write_snapshot(&node, &follower, &sender) {
-            tracing::warn!(%error, follower, "the snapshot ends early");
-        }
-    });
-    Ok(FeedBody { pieces })
-}
-
-fn write_snapshot(node: &Node, follower: &str, sender: &mpsc::Sender<Bytes>) -> Result<(), String> {
-    let head = SnapshotHead::of(node.shared()).ok_or("the log was replaced meanwhile")?;
-    // From here on the log is kept for this follower.
-    note(node, follower, head.start.lsn);
-    let mut piece = BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES);
-    let mut encoder = SnapshotEncoder::new();
-    encoder.header(&head.to_header()?, &mut piece).map_err(|error| error.to_string())?;
-    node.store().snapshot(|item| {
-        encoder.item(&item, &mut piece).map_err(|error| error.to_string())?;
-        if piece.len() >= SNAPSHOT_PIECE_BYTES {
-            note(node, follower, head.start.lsn);
-            let full = std::mem::replace(&mut piece, BytesMut::with_capacity(SNAPSHOT_PIECE_BYTES));
-            sender.blocking_send(full.freeze()).map_err(|_| "the follower went away".to_string())?;
-        }
-        Ok::<(), String>(())
-    })?;
-    let tail = SnapshotTail { complete_at: node.lsn() };
-    encoder.trailer(&tail.to_bytes()?, &mut piece).map_err(|error| error.to_string())?;
-    sender.blocking_send(piece.freeze()).map_err(|_| "the follower went away".to_string())
 }
