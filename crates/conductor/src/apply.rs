@@ -5,7 +5,8 @@ use crate::journal::{Journal, Trouble};
 use crate::observe::{NODE_TIMEOUT, Sight, Target};
 use client::{CallError, Http};
 use rollout::{RoleCall, RoleWanted, World, role_call};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wire::Colour;
 use wire::admin::{AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, Follow, Lsn, Promote, ProveFollow};
 

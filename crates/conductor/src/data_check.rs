@@ -3,8 +3,9 @@
 use crate::verify::{Directory, VerifyError, verify};
 use client::Http;
 use evidence::Verdict;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use wire::control::Verified;
 
 const SIGNAL: &str = "data";

@@ -7,15 +7,17 @@ use crate::apply::{apply_roles, ask_digest, prove_way_back};
 use crate::evidence_source::EvidenceSource;
 use crate::handle::{CommandError, StartError};
 use crate::info::Info;
-use crate::journal::{Journal, Trouble, now_ms};
+use crate::journal::{Journal, Trouble};
 use crate::observe::Sight;
 use crate::verify::Directory;
 use crate::{Platform, PlatformError};
 use client::Http;
+use clock::Clock;
 use rollout::{Command, Judgement, Observation, Phase, Stage, State, World, command, decide};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use wire::admin::{Lsn, Role};
 use wire::document::BlueGreen;
 use wire::{ByColour, Colour};
@@ -43,6 +45,7 @@ pub(crate) struct Engine<P> {
     platform: Arc<P>,
     document: BlueGreen,
     http: Http,
+    clock: Clock,
     state: State,
     /// A state whose store failed: it may or may not be durable.
     doubtful: Option<State>,
@@ -58,16 +61,16 @@ pub(crate) struct Engine<P> {
 
 impl<P: Platform> Engine<P> {
     /// Reads the state, or stores the first one.
-    pub async fn open(platform: Arc<P>, document: BlueGreen, http: Http) -> Result<Self, StartError> {
+    pub async fn open(platform: Arc<P>, document: BlueGreen, http: Http, clock: Clock) -> Result<Self, StartError> {
         let state = match platform.load().await.map_err(StartError::Load)? {
             Some(state) => state,
             None => {
-                let first = State::first(&document.spec, now_ms());
+                let first = State::first(&document.spec, clock.now_ms());
                 platform.store(&first).await.map_err(StartError::Store)?;
                 first
             }
         };
-        let (sight, mut journal) = (Sight::new(), Journal::default());
+        let (sight, mut journal) = (Sight::new(), Journal::new(clock.clone()));
         journal.why = format!("starting at generation {}", state.generation);
         let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None));
         let directory = watch::Sender::new(Directory { primary: state.primary, targets: ByColour::new(None, None) });
@@ -77,6 +80,7 @@ impl<P: Platform> Engine<P> {
             platform,
             document,
             http,
+            clock,
             state,
             doubtful,
             sight,
@@ -164,7 +168,7 @@ impl<P: Platform> Engine<P> {
             return Ok(false);
         }
         let observation = self.observation().await;
-        let decision = decide(&self.document.spec, &self.state, &observation, now_ms());
+        let decision = decide(&self.document.spec, &self.state, &observation, self.clock.now_ms());
         self.judgement = Some(observation.judgement);
         let changed = decision.state != self.state;
         if changed && !self.advance(decision.state).await? {
@@ -282,7 +286,7 @@ impl<P: Platform> Engine<P> {
     fn hold_ends(&self) -> Instant {
         let hold_ms_max = self.document.spec.handover.hold_ms_max;
         let held_ms = match &self.state.phase {
-            Phase::HandingOver { since_ms, .. } => now_ms().saturating_sub(*since_ms),
+            Phase::HandingOver { since_ms, .. } => self.clock.now_ms().saturating_sub(*since_ms),
             _ => 0,
         };
         Instant::now() + Duration::from_millis(hold_ms_max.saturating_sub(held_ms))
@@ -304,7 +308,7 @@ impl<P: Platform> Engine<P> {
         if !self.settle_doubt().await? {
             return Ok(Err(not_stored(&self.journal)));
         }
-        let next = match command(&self.document.spec, &self.state, wish, now_ms()) {
+        let next = match command(&self.document.spec, &self.state, wish, self.clock.now_ms()) {
             Ok(next) => next,
             Err(refused) => return Ok(Err(refused.into())),
         };

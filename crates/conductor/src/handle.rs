@@ -5,6 +5,7 @@ use crate::info::Info;
 use crate::verify::{Directory, VerifyError, verify};
 use crate::{Platform, PlatformError};
 use client::Http;
+use clock::Clock;
 use parking_lot::Mutex;
 use rollout::{Command, Refused};
 use std::sync::Arc;
@@ -52,8 +53,20 @@ impl Conductor {
     /// # Errors
     /// [`StartError`] when the state can be neither read nor stored.
     pub async fn start<P: Platform>(platform: Arc<P>, document: BlueGreen) -> Result<Conductor, StartError> {
-        let http = Http::new();
-        let engine = Engine::open(platform, document, http.clone()).await?;
+        Self::start_with(platform, document, Http::new(), Clock::system()).await
+    }
+
+    /// As [`Conductor::start`], over this network and by this clock.
+    ///
+    /// # Errors
+    /// [`StartError`] when the state can be neither read nor stored.
+    pub async fn start_with<P: Platform>(
+        platform: Arc<P>,
+        document: BlueGreen,
+        http: Http,
+        clock: Clock,
+    ) -> Result<Conductor, StartError> {
+        let engine = Engine::open(platform, document, http.clone(), clock).await?;
         let (info, directory) = (engine.info(), engine.directory());
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopping) = watch::channel(false);

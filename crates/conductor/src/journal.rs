@@ -1,8 +1,9 @@
 //! What happened and what is wrong, kept for `info` and written to the log once each. Everything is bounded.
 
 use crate::info::{Event, HandoverTiming};
+use clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 use wire::Colour;
 use wire::admin::Epoch;
 
@@ -21,8 +22,8 @@ pub(crate) enum Trouble {
     Digest,
 }
 
-#[derive(Default)]
 pub(crate) struct Journal {
+    clock: Clock,
     pub why: String,
     pub events: VecDeque<Event>,
     pub handovers: VecDeque<HandoverTiming>,
@@ -32,8 +33,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    pub fn new(clock: Clock) -> Self {
+        let (events, handovers, troubles) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
+        Self { clock, why: String::new(), events, handovers, troubles, sealing: None }
+    }
+
     pub fn event(&mut self, text: impl Into<String>) {
-        push_bounded(&mut self.events, Event { at_ms: now_ms(), text: text.into() }, EVENTS_MAX);
+        push_bounded(&mut self.events, Event { at_ms: self.clock.now_ms(), text: text.into() }, EVENTS_MAX);
     }
 
     /// Notes the reason of a decision. It is logged when it says something new, not when only its numbers moved.
@@ -79,7 +85,7 @@ impl Journal {
     /// A seal is about to be sent; a repeated one does not start the time anew.
     pub fn seal_sent(&mut self, epoch: Epoch) {
         if self.sealing.is_none_or(|(sealing, ..)| sealing != epoch) {
-            self.sealing = Some((epoch, now_ms(), Instant::now()));
+            self.sealing = Some((epoch, self.clock.now_ms(), Instant::now()));
         }
     }
 
@@ -116,18 +122,13 @@ fn shape(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn queues_are_bounded_and_keep_the_latest() {
-        let mut journal = Journal::default();
+        let mut journal = Journal::new(Clock::default());
         for number in 0..EVENTS_MAX + 5 {
             journal.event(format!("event {number}"));
         }
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_a_promotion_of_the_sealed_epoch_is_timed() {
-        let mut journal = Journal::default();
+        let mut journal = Journal::new(Clock::default());
         journal.promoted(Colour::Green, 2);
         journal.seal_sent(3);
         journal.promoted(Colour::Green, 2);
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_trouble_is_told_once_and_goes_when_it_is_over() {
-        let mut journal = Journal::default();
+        let mut journal = Journal::new(Clock::default());
         for _ in 0..3 {
             journal.note::<(), _>(Trouble::Apply, Err("no room"));
         }
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_an_event_only_with_a_change() {
-        let mut journal = Journal::default();
+        let mut journal = Journal::new(Clock::default());
         journal.decided("1 of 5", false);
         journal.decided("2 of 5", false);
         journal.decided("done", true);

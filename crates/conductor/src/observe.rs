@@ -5,7 +5,8 @@ use crate::journal::{Journal, Trouble};
 use crate::{Platform, PlatformObservation, TrafficCounts, WorkloadObservation};
 use client::{Admin, Http};
 use rollout::NodeObservation;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wire::admin::{Lsn, NodeState, Peer, Role, Sealed};
 use wire::{ByColour, Colour};
 

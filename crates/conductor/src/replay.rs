@@ -8,10 +8,10 @@ use client::Http;
 use evidence::{Answer, ReplayTally};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use wire::admin::{Replay, Replayed};
 
 /// Searches fetched at once.

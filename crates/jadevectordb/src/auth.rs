@@ -28,7 +28,7 @@ use password::Passwords;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use tokio::time::Instant;
 use wire::document::Mode;
 
 /// The role that may do everything.
@@ -150,11 +150,6 @@ pub fn credential(headers: &HeaderMap) -> Option<&str> {
         None => headers.get("x-api-key")?.to_str().ok()?,
     };
     (!given.is_empty()).then_some(given)
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64)
 }
 
 /// `2026-01-31T12:00:00Z`; empty when the moment has no such form.

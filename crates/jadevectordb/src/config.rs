@@ -1,6 +1,7 @@
 //! Settings of a node, read once at the start.
 
 use crate::fault::Faults;
+use crate::surroundings::Surroundings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use wire::document::{Index, Mode};
@@ -20,6 +21,7 @@ pub struct Config {
     pub faults: Faults,
     pub mode: Mode,
     pub limits: Limits,
+    pub surroundings: Surroundings,
 }
 
 /// Bounds of what one client may ask.

@@ -28,8 +28,9 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use wire::admin::{AcknowledgeBy, Epoch, FeedState, Lsn, Peer, Role, Sealed};
 use writer::Task;
 

@@ -22,3 +22,4 @@ pub mod record;
 pub mod rest;
 pub mod sample;
 pub mod store;
+pub mod surroundings;

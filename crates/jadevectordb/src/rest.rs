@@ -51,8 +51,8 @@ use gate::{Kind, Route};
 use http::{HeaderValue, Method, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Reads with an unknown credential that may wait for it at the same time.
 const CREDENTIAL_WAITS_MAX: usize = 64;
@@ -80,6 +80,13 @@ pub(crate) struct Rest {
     pub newest_database_ns: AtomicU64,
     pub processor: system::Processor,
     pub started: Instant,
+}
+
+impl Rest {
+    /// Milliseconds since 1970, for what is written down or shown.
+    pub fn now_ms(&self) -> u64 {
+        self.node.config().surroundings.clock.now_ms()
+    }
 }
 
 /// The routes of `node`.

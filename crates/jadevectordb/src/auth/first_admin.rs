@@ -1,6 +1,6 @@
 //! The one account that a new history begins with. There is no built-in password.
 
-use super::{ADMIN, now_ms, secret};
+use super::{ADMIN, secret};
 use crate::account::User;
 use crate::engine::{Condition, Node, Standing, WriteError};
 use crate::record::Op;
@@ -65,7 +65,7 @@ pub async fn ensure_first_admin(node: &Node, given: Option<String>) -> Result<Op
         roles: ROLES.map(str::to_owned).to_vec(),
         is_active: true,
         must_change_password: true,
-        created_ms: now_ms(),
+        created_ms: node.config().surroundings.clock.now_ms(),
     };
     match node.write_if(Op::PutUser(user), Condition::UsernameFree(ADMIN.into())).await {
         Ok(_) => Ok(Some(FirstAdmin { username: ADMIN.into(), generated_password })),

@@ -4,6 +4,7 @@ use super::Args;
 use super::environment::{Environment, EnvironmentError};
 use crate::auth::secret;
 use crate::config::{Config, Limits};
+use crate::surroundings::Surroundings;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -86,6 +87,7 @@ impl Settings {
             join: args.join,
             faults,
             mode,
+            surroundings: Surroundings::default(),
         };
         Ok(Self {
             config,

@@ -8,8 +8,9 @@
 //! is on the follower's disk, and every one before it was when the reign began.
 
 use parking_lot::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wire::admin::{AcknowledgeBy, AcknowledgeMode, AcknowledgeState, Lsn};
 
 /// What a write was told.

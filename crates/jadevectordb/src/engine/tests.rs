@@ -2,6 +2,7 @@ use super::snapshotter::Through;
 use super::*;
 use crate::config::Limits;
 use crate::record::{DatabaseRecord, Metric, VectorRecord};
+use crate::surroundings::Surroundings;
 use std::path::Path;
 use tempfile::TempDir;
 use wire::document::{Index, Mode};
@@ -22,6 +23,7 @@ pub(crate) fn config(dir: &Path, join: bool) -> Config {
         faults: Faults::default(),
         mode: Mode::Development,
         limits: Limits::default(),
+        surroundings: Surroundings::default(),
     }
 }
 

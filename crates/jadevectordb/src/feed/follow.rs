@@ -6,8 +6,9 @@ use crate::record::Op;
 use changelog::{Frame, FrameDecoder};
 use client::{Admin, CallError, Http};
 use http_body_util::BodyExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wire::admin::{AdminErrorCode, Peer, Role};
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 

@@ -9,8 +9,8 @@ use http_body::{Body, Frame as BodyFrame};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use wire::admin::{AdminError, AdminErrorCode, Epoch, Lsn};
 use wire::headers::WIRE_VERSION;
 

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::security::note;
 use super::users::NAME_BYTES_MAX;
 use crate::account::ApiKey;
-use crate::auth::{Caller, iso, now_ms, secret};
+use crate::auth::{Caller, iso, secret};
 use crate::engine::{Condition, WriteError};
 use crate::record::Op;
 use serde::Deserialize;
@@ -44,7 +44,7 @@ pub async fn create(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
     }
     let permissions = body::texts("permissions", given.permissions)?.unwrap_or_default();
     let validity_days = body::whole("validity_days", given.validity_days, 0..=VALIDITY_DAYS_MAX)?.unwrap_or(0) as u64;
-    let (key, created_ms) = (secret::new_api_key()?, now_ms());
+    let (key, created_ms) = (secret::new_api_key()?, rest.now_ms());
     let record = ApiKey {
         key_id: secret::random_hex(8)?,
         key_hash: secret::hash(&key),

@@ -4,7 +4,7 @@ use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field};
 use super::call::Call;
-use crate::auth::{Caller, iso, now_ms};
+use crate::auth::{Caller, iso};
 use crate::engine::Condition;
 use crate::record::{DatabaseRecord, Metric, Op};
 use crate::store::Database;
@@ -84,7 +84,7 @@ pub fn find(rest: &Rest, id: &str) -> Result<Arc<Database>, Problem> {
 pub async fn create(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {
     let wanted = read(&call)?;
     let name = wanted.name.ok_or_else(|| body::missing("name", "a non-empty string"))?;
-    let now_ms = now_ms();
+    let now_ms = rest.now_ms();
     let database_id = new_id(&rest);
     let record = DatabaseRecord {
         database_id: database_id.clone(),
@@ -102,7 +102,7 @@ pub async fn create(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
 
 /// `db_` and the time in nanoseconds, never the same twice.
 fn new_id(rest: &Rest) -> String {
-    let now_ns = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
+    let now_ns = rest.node.config().surroundings.clock.since_1970().as_nanos() as u64;
     loop {
         let before = rest.newest_database_ns.fetch_max(now_ns, Ordering::Relaxed);
         let ns = if before < now_ns { now_ns } else { rest.newest_database_ns.fetch_add(1, Ordering::Relaxed) + 1 };
@@ -166,7 +166,7 @@ pub async fn update(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
             database.len()
         )));
     }
-    record.updated_ms = now_ms();
+    record.updated_ms = rest.now_ms();
     let condition = Condition::DatabaseExists(database_id.to_owned());
     let applied = rest.node.write_if(Op::PutDatabase(record), condition).await?;
     Ok(success("Database updated successfully").at(applied))

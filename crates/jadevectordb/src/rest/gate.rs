@@ -3,7 +3,7 @@
 use super::answer::{self, BEHIND_HEADER, LSN_HEADER, Outcome, Problem, VERSION_HEADER};
 use super::call::Call;
 use super::{Rest, write};
-use crate::auth::{Access, Caller, credential, now_ms};
+use crate::auth::{Access, Caller, credential};
 use crate::engine::Standing;
 use crate::metrics::RouteMetrics;
 use axum::extract::rejection::RawPathParamsRejection;
@@ -12,7 +12,8 @@ use axum::response::Response;
 use http::header::{CONNECTION, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wire::admin::Lsn;
 
 /// How long a read waits for the LSN that its client demands.
@@ -192,7 +193,7 @@ async fn admit(rest: &Rest, access: Access, call: &Call) -> Result<Caller, Probl
 }
 
 fn identify(rest: &Rest, secret: &str) -> Option<Caller> {
-    rest.auth.identify(rest.node.store(), rest.node.config().mode, secret, now_ms())
+    rest.auth.identify(rest.node.store(), rest.node.config().mode, secret, rest.now_ms())
 }
 
 async fn await_credential(rest: &Rest, secret: &str) -> Option<Caller> {

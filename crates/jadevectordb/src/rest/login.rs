@@ -8,7 +8,7 @@ use super::security::note;
 use super::users::{self, NewUser};
 use crate::account::Token;
 use crate::auth::limits::Refusal;
-use crate::auth::{Caller, TOKEN_MS, TOKENS_PER_USER_MAX, iso, now_ms, secret};
+use crate::auth::{Caller, TOKEN_MS, TOKENS_PER_USER_MAX, iso, secret};
 use crate::record::Op;
 use serde::Deserialize;
 use serde_json::json;
@@ -94,7 +94,7 @@ async fn try_login(rest: &Rest, call: &Call) -> Outcome {
         }
     };
     limiter.forgive(&user.user_id);
-    let (token, created_ms) = (secret::new_token()?, now_ms());
+    let (token, created_ms) = (secret::new_token()?, rest.now_ms());
     let record = Token {
         token_hash: secret::hash(&token),
         user_id: user.user_id.clone(),

@@ -17,7 +17,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use tokio::time::Instant;
 use wire::admin::{Replay, Replayed};
 use wire::document::IndexKind;
 

@@ -5,7 +5,7 @@ use super::answer::{Answer, Outcome, Problem};
 use super::call::Call;
 use crate::account::Token;
 use crate::auth::audit::Event;
-use crate::auth::{Caller, credential, iso, now_ms, secret};
+use crate::auth::{Caller, credential, iso, secret};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub fn note(rest: &Rest, call: &Call, kind: &'static str, user_id: &str, success
         details,
         session_id: session,
         client_info: call.header("user-agent").unwrap_or_default().chars().take(CLIENT_CHARS).collect(),
-        timestamp: iso(now_ms()),
+        timestamp: iso(rest.now_ms()),
     });
 }
 
@@ -70,7 +70,7 @@ pub async fn sessions(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outco
     if !caller.is_admin() && caller.user_id() != user_id {
         return Err(Problem::Forbidden("only an administrator lists the sessions of other users".into()));
     }
-    let now_ms = now_ms();
+    let now_ms = rest.now_ms();
     let tokens = rest.node.store().tokens_of(&user_id);
     let live = tokens.iter().filter(|token| token.expires_ms > now_ms);
     let sessions: Vec<Value> = live.map(|token| describe(token)).collect();

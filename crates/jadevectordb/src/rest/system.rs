@@ -3,13 +3,14 @@
 use super::Rest;
 use super::answer::{Answer, Outcome, PROMETHEUS};
 use super::call::Call;
-use crate::auth::{Caller, now_ms};
+use crate::auth::Caller;
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// 503 until the node can answer reads. A node whose disk failed still can, and says so.
 pub async fn health(rest: Arc<Rest>, _call: Arc<Call>, _caller: Caller) -> Outcome {
@@ -22,7 +23,7 @@ pub async fn health(rest: Arc<Rest>, _call: Arc<Call>, _caller: Caller) -> Outco
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": status,
-        "timestamp": now_ms(),
+        "timestamp": rest.now_ms(),
         "version": rest.node.config().version,
         "checks": {
             "database": if ready { "ok" } else { "not ready: still receiving its data" },
@@ -47,7 +48,7 @@ pub async fn health_db(rest: Arc<Rest>, _call: Arc<Call>, _caller: Caller) -> Ou
     let body = json!({
         "status": status,
         "healthy": healthy,
-        "timestamp": now_ms(),
+        "timestamp": rest.now_ms(),
         "checks": { "authentication_db": check, "vector_db": check },
         "note": note,
     });
@@ -60,7 +61,7 @@ pub async fn status(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
     let (hours, minutes, seconds) = (uptime_s / 3600, uptime_s / 60 % 60, uptime_s % 60);
     let body = json!({
         "status": "operational",
-        "timestamp": now_ms(),
+        "timestamp": rest.now_ms(),
         "version": rest.node.config().version,
         "uptime": format!("{hours}h {minutes}m {seconds}s"),
         "uptime_seconds": uptime_s,
@@ -85,7 +86,7 @@ fn databases(rest: &Rest) -> usize {
 
 pub async fn metrics(rest: Arc<Rest>, _call: Arc<Call>, _caller: Caller) -> Outcome {
     let locked = rest.auth.limiter.locked_accounts(rest.auth.limits_ms());
-    let text = rest.metrics.render(&rest.node, locked, now_ms());
+    let text = rest.metrics.render(&rest.node, locked, rest.now_ms());
     Ok(Answer { content_type: PROMETHEUS, ..Answer::json(StatusCode::OK, text) })
 }
 
@@ -95,7 +96,7 @@ pub async fn shutdown(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outco
     Ok(Answer::ok(&json!({
         "status": "shutting_down",
         "message": "Requests under way are finished, then the node stops",
-        "timestamp": now_ms(),
+        "timestamp": rest.now_ms(),
     })))
 }
 

@@ -8,7 +8,7 @@ use super::security::note;
 use crate::account::User;
 use crate::auth::first_admin::PASSWORD_CHARS_MIN;
 use crate::auth::password::PASSWORD_BYTES_MAX;
-use crate::auth::{ADMIN, Caller, iso, now_ms, secret};
+use crate::auth::{ADMIN, Caller, iso, secret};
 use crate::engine::{Applied, Condition};
 use crate::record::Op;
 use serde::Deserialize;
@@ -102,7 +102,7 @@ pub async fn add(rest: &Rest, new: NewUser) -> Result<(User, Applied), Problem> 
         roles: new.roles,
         is_active: true,
         must_change_password: false,
-        created_ms: now_ms(),
+        created_ms: rest.now_ms(),
     };
     let free = Condition::UsernameFree(user.username.clone());
     let timer = rest.metrics.user_operation();

@@ -10,7 +10,8 @@ use super::{Rest, gate};
 use crate::auth::{Access, Caller};
 use crate::engine::Standing;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a held write takes beside its body: headers and the place itself.
 const OVERHEAD_BYTES: usize = 1_024;
