@@ -1,11 +1,13 @@
 //! Plain HTTP/1.1 requests over pooled connections.
 
+use crate::body::AnswerBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a TCP connection may take.
@@ -15,12 +17,26 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub type Request = hyper::Request<Full<Bytes>>;
 /// An answer whose body is read as it arrives.
-pub type StreamingResponse = hyper::Response<Incoming>;
+pub type StreamingResponse = hyper::Response<AnswerBody>;
+/// An answer under way.
+pub type Sending = Pin<Box<dyn Future<Output = Result<StreamingResponse, HttpError>> + Send>>;
 
 /// Connections to any number of hosts; cloning shares them.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
+    transport: Transport,
+}
+
+#[derive(Clone)]
+enum Transport {
+    Tcp(Client<HttpConnector, Full<Bytes>>),
+    Told(Arc<dyn Network>),
+}
+
+/// Carries requests in the place of TCP connections.
+pub trait Network: Send + Sync {
+    /// Sends `request` (absolute URI); ready when the head of the answer is there. Dropped by whoever no longer waits.
+    fn send(&self, request: Request) -> Sending;
 }
 
 /// Why there is no answer.
@@ -59,6 +75,15 @@ impl Default for Http {
     }
 }
 
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.transport {
+            Transport::Tcp(_) => "Http(TCP)",
+            Transport::Told(_) => "Http(told)",
+        })
+    }
+}
+
 impl Http {
     pub fn new() -> Self {
         let mut connector = HttpConnector::new();
@@ -68,17 +93,30 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        Self { client }
+        Self { transport: Transport::Tcp(client) }
+    }
+
+    /// Sends every request over `network`.
+    pub fn over(network: Arc<dyn Network>) -> Self {
+        Self { transport: Transport::Told(network) }
     }
 
     /// Sends `request` (absolute URI) and returns as soon as the head of the answer is there.
     pub async fn stream(&self, request: Request, timeout: Duration) -> Result<StreamingResponse, HttpError> {
         let to = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        match tokio::time::timeout(timeout, self.client.request(request)).await {
-            Err(_) => Err(HttpError::TimedOut { to, timeout_ms: timeout.as_millis() as u64 }),
-            Ok(Err(error)) if error.is_connect() => Err(HttpError::Connect { to, why: cause(&error) }),
-            Ok(Err(error)) => Err(HttpError::Broken { to, why: cause(&error) }),
-            Ok(Ok(response)) => Ok(response),
+        let sending = async {
+            match &self.transport {
+                Transport::Tcp(client) => match client.request(request).await {
+                    Err(error) if error.is_connect() => Err(HttpError::Connect { to: to.clone(), why: cause(&error) }),
+                    Err(error) => Err(HttpError::Broken { to: to.clone(), why: cause(&error) }),
+                    Ok(response) => Ok(response.map(AnswerBody::received)),
+                },
+                Transport::Told(network) => network.send(request).await,
+            }
+        };
+        match tokio::time::timeout(timeout, sending).await {
+            Err(_) => Err(HttpError::TimedOut { to: to.clone(), timeout_ms: timeout.as_millis() as u64 }),
+            Ok(result) => result,
         }
     }
 
@@ -94,7 +132,7 @@ impl Http {
             let (head, mut body) = self.stream(request, timeout).await?.into_parts();
             let mut collected = BytesMut::new();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| HttpError::Broken { to: to.clone(), why: cause(&error) })?;
+                let frame = frame.map_err(|error| HttpError::Broken { to: to.clone(), why: cause(&*error) })?;
                 let Ok(data) = frame.into_data() else { continue };
                 if collected.len() + data.len() > limit_bytes {
                     return Err(HttpError::TooLong { to: to.clone(), limit_bytes });
@@ -117,4 +155,44 @@ fn cause(error: &dyn Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers with the path that was asked for, or never.
+    struct Echo {
+        silent: bool,
+    }
+
+    impl Network for Echo {
+        fn send(&self, request: Request) -> Sending {
+            let silent = self.silent;
+            Box::pin(async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                let path = Bytes::from(request.uri().path().to_owned());
+                let body = Full::new(path).map_err(|never| match never {});
+                Ok(hyper::Response::new(AnswerBody::told(body)))
+            })
+        }
+    }
+
+    fn request() -> Request {
+        hyper::Request::builder().uri("http://blue:8080/health").body(Full::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_go_over_the_network_that_was_told_and_keep_their_bounds() {
+        let http = Http::over(Arc::new(Echo { silent: false }));
+        let answer = http.whole(request(), Duration::from_secs(10), 7).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"/health"[..]));
+        let error = http.whole(request(), Duration::from_secs(10), 6).await.unwrap_err();
+        assert!(matches!(error, HttpError::TooLong { ref to, limit_bytes: 6 } if to == "blue:8080"), "{error}");
+        let http = Http::over(Arc::new(Echo { silent: true }));
+        let error = http.whole(request(), Duration::from_millis(10), 7).await.unwrap_err();
+        assert!(matches!(error, HttpError::TimedOut { timeout_ms: 10, .. }), "{error}");
+    }
 }

@@ -4,7 +4,9 @@
 //! connections of its own, because its retries depend on knowing whether a request was sent.)
 
 mod admin;
+mod body;
 mod http;
 
 pub use admin::{Admin, CallError};
-pub use http::{Http, HttpError, JsonResponse, Request, StreamingResponse};
+pub use body::{AnswerBody, BodyError};
+pub use http::{Http, HttpError, JsonResponse, Network, Request, Sending, StreamingResponse};

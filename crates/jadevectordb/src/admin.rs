@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use client::{Admin, Http};
+use client::Admin;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::Ordering;
@@ -171,7 +171,8 @@ async fn prove_follow(State(node): State<Node>, body: Bytes) -> Answer<NodeState
 async fn prove(node: &Node, body: &[u8]) -> Result<NodeState, AdminError> {
     let call: ProveFollow = parse(node, body)?;
     let wrong = |why: String| refuse(node, AdminErrorCode::WrongState, why);
-    let other = Admin::new(Http::new(), &call.primary.admin, &node.config().admin_token, PROOF_TIMEOUT);
+    let http = node.config().surroundings.http.clone();
+    let other = Admin::new(http, &call.primary.admin, &node.config().admin_token, PROOF_TIMEOUT);
     let seen = other.state().await.map_err(|error| wrong(format!("{}: {error}", call.primary.admin)))?;
     if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(&seen.wire_version) {
         return Err(wrong(format!(

@@ -96,7 +96,7 @@ pub fn router(node: Node, limits: RateLimits) -> Router {
     let rest = Arc::new(Rest {
         auth: Auth::new(limits),
         metrics: Metrics::new(&node.config().version),
-        http: client::Http::new(),
+        http: node.config().surroundings.http.clone(),
         client_key: forward::client_key(&node.config().admin_token),
         bodies: Arc::new(Semaphore::new(call::BODY_BUDGET_UNITS)),
         credential_waits: Semaphore::new(CREDENTIAL_WAITS_MAX),

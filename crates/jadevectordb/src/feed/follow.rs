@@ -4,7 +4,7 @@ use super::{Announcement, confirm, seed};
 use crate::engine::Node;
 use crate::record::Op;
 use changelog::{Frame, FrameDecoder};
-use client::{Admin, CallError, Http};
+use client::{Admin, CallError};
 use http_body_util::BodyExt;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Follows whomever the role names, until the node closes.
 pub(crate) async fn supervise(node: Node) {
     let mut status = node.shared().status.subscribe();
-    let http = Http::new();
+    let http = node.config().surroundings.http.clone();
     let mut pause = PAUSE_MIN;
     loop {
         let (role, session) = {
