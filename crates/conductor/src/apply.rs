@@ -55,12 +55,12 @@ async fn make(
             sight.saw_sealed(colour, &sealed);
         }
         RoleCall::Resume { epoch } => sight.saw(colour, admin.resume(epoch).await?),
-        RoleCall::Acknowledge { epoch, mode } => {
-            let call = AcknowledgeCall { epoch, by: acknowledge_by(mode, colour, sight) };
+        RoleCall::Acknowledge { epoch, mode, number } => {
+            let call = AcknowledgeCall { epoch, by: acknowledge_by(mode, number, colour, sight) };
             sight.saw(colour, admin.acknowledge(&call).await?);
         }
-        RoleCall::Promote { epoch, lsn, acknowledge } => {
-            let call = Promote { epoch, lsn, acknowledge: acknowledge_by(acknowledge, colour, sight) };
+        RoleCall::Promote { epoch, lsn, acknowledge, number } => {
+            let call = Promote { epoch, lsn, acknowledge: acknowledge_by(acknowledge, number, colour, sight) };
             let state = admin.promote(&call).await?;
             journal.promoted(colour, epoch);
             sight.saw(colour, state);
@@ -78,10 +78,10 @@ async fn make(
 }
 
 /// The word of the other environment counts; while that does not answer, of whom it was that answered before.
-fn acknowledge_by(mode: AcknowledgeMode, colour: Colour, sight: &Sight) -> AcknowledgeBy {
+fn acknowledge_by(mode: AcknowledgeMode, number: u64, colour: Colour, sight: &Sight) -> AcknowledgeBy {
     let of_before = || Some(sight.node(colour)?.acknowledge.as_ref()?.by.confirmer.clone());
     let other = sight.node(colour.other()).map(|other| other.node_id.clone());
-    AcknowledgeBy { mode, confirmer: other.or_else(of_before).unwrap_or_default() }
+    AcknowledgeBy { mode, confirmer: other.or_else(of_before).unwrap_or_default(), number }
 }
 
 fn name(call: RoleCall) -> String {
@@ -89,7 +89,7 @@ fn name(call: RoleCall) -> String {
         RoleCall::Seal { epoch } => format!("seal itself for epoch {epoch}"),
         RoleCall::Resume { epoch } => format!("resume in epoch {epoch}"),
         RoleCall::Promote { epoch, lsn, .. } => format!("become primary in epoch {epoch} at LSN {lsn}"),
-        RoleCall::Acknowledge { epoch, mode } => format!("acknowledge writes in epoch {epoch} as told ({mode:?})"),
+        RoleCall::Acknowledge { epoch, mode, .. } => format!("acknowledge writes in epoch {epoch} as told ({mode:?})"),
         RoleCall::Follow { epoch } => format!("follow in epoch {epoch}"),
     }
 }

@@ -207,7 +207,8 @@ mod tests {
         });
         check("epoch 7 was never given out", |_, world| {
             let acknowledge = AcknowledgeMode::Alone;
-            world.environments.blue.role = Some(RoleWanted::Primary { epoch: 7, promote_at: None, acknowledge });
+            world.environments.blue.role =
+                Some(RoleWanted::Primary { epoch: 7, promote_at: None, acknowledge, number: 0 });
         });
         check("nobody reigns in it", |state, _| state.epoch = 2);
     }

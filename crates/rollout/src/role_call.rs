@@ -19,11 +19,13 @@ pub enum RoleCall {
         epoch: Epoch,
         lsn: Lsn,
         acknowledge: AcknowledgeMode,
+        number: u64,
     },
     /// What the writes of the primary wait for from now on.
     Acknowledge {
         epoch: Epoch,
         mode: AcknowledgeMode,
+        number: u64,
     },
     Follow {
         epoch: Epoch,
@@ -54,11 +56,12 @@ pub fn role_call(
         (RoleWanted::Primary { epoch, .. }, Role::Primary { epoch: reign }) if reign == epoch && node.dormant => {
             Ok(Some(RoleCall::Resume { epoch: *epoch }))
         }
-        (RoleWanted::Primary { epoch, acknowledge, .. }, Role::Primary { epoch: reign }) if reign >= epoch => {
-            Ok(acknowledge_call(*epoch, *acknowledge, node, other).filter(|_| reign == epoch))
+        (RoleWanted::Primary { epoch, acknowledge, number, .. }, Role::Primary { epoch: reign }) if reign >= epoch => {
+            Ok(acknowledge_call(*epoch, (*acknowledge, *number), node, other).filter(|_| reign == epoch))
         }
-        (RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge }, Role::Follower { .. }) => {
-            Ok(Some(RoleCall::Promote { epoch: *epoch, lsn: *lsn, acknowledge: *acknowledge }))
+        (RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge, number }, Role::Follower { .. }) => {
+            let (acknowledge, number) = (*acknowledge, *number);
+            Ok(Some(RoleCall::Promote { epoch: *epoch, lsn: *lsn, acknowledge, number }))
         }
         (RoleWanted::Primary { epoch, .. }, Role::Primary { .. } | Role::Sealed { .. }) => {
             Ok(Some(RoleCall::Resume { epoch: *epoch }))
@@ -87,14 +90,15 @@ pub fn role_call(
 /// A node that does not say what it waits for is of a version that cannot wait.
 fn acknowledge_call(
     epoch: Epoch,
-    mode: AcknowledgeMode,
+    (mode, number): (AcknowledgeMode, u64),
     node: &NodeState,
     other: Option<(&NodeState, &Peer)>,
 ) -> Option<RoleCall> {
     let now = &node.acknowledge.as_ref()?.by;
     let stranger = other.is_some_and(|(other, _)| other.node_id != now.confirmer);
-    let told = now.mode == mode && (mode == AcknowledgeMode::Alone || !stranger);
-    (!told).then_some(RoleCall::Acknowledge { epoch, mode })
+    // The number as well: what is said later must not be undone by what was said before.
+    let told = (now.mode, now.number) == (mode, number) && (mode == AcknowledgeMode::Alone || !stranger);
+    (!told).then_some(RoleCall::Acknowledge { epoch, mode, number })
 }
 
 #[cfg(test)]
@@ -104,7 +108,8 @@ mod tests {
     use wire::Colour;
     use wire::admin::{AcknowledgeBy, AcknowledgeState};
 
-    const REIGN: RoleWanted = RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge: AcknowledgeMode::Alone };
+    const REIGN: RoleWanted =
+        RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge: AcknowledgeMode::Alone, number: 0 };
 
     /// The call for blue as `role`, beside a green as `other`.
     fn call(wanted: &RoleWanted, role: Role, other: Option<Role>) -> Option<RoleCall> {
@@ -122,12 +127,15 @@ mod tests {
         assert_eq!(call(&REIGN, primary(1), None), Some(RoleCall::Resume { epoch: 3 }));
         assert_eq!(call(&REIGN, sealed(2, 9), None), Some(RoleCall::Resume { epoch: 3 }));
         let acknowledge = AcknowledgeMode::Required;
-        let promoted = RoleWanted::Primary { epoch: 3, promote_at: Some(9), acknowledge };
+        let promoted = RoleWanted::Primary { epoch: 3, promote_at: Some(9), acknowledge, number: 5 };
         let follows = follower(Colour::Blue, 1);
-        let promote = RoleCall::Promote { epoch: 3, lsn: 9, acknowledge };
+        let promote = RoleCall::Promote { epoch: 3, lsn: 9, acknowledge, number: 5 };
         assert_eq!(call(&promoted, follows.clone(), None), Some(promote));
         // The mode is promoted with the first call, and told to one that reigns without it.
-        assert_eq!(call(&promoted, primary(3), None), Some(RoleCall::Acknowledge { epoch: 3, mode: acknowledge }));
+        assert_eq!(
+            call(&promoted, primary(3), None),
+            Some(RoleCall::Acknowledge { epoch: 3, mode: acknowledge, number: 5 })
+        );
         assert_eq!(call(&promoted, primary(4), None), None);
         // Sealed at just that place, it never stopped being whole.
         assert_eq!(call(&promoted, sealed(2, 9), None), Some(RoleCall::Resume { epoch: 3 }));
@@ -142,21 +150,22 @@ mod tests {
         let mut blue = node(Colour::Blue, primary(3), 9);
         let green = node(Colour::Green, follower(Colour::Green, 3), 9);
         let address = peer(Colour::Green);
-        let wanted = |acknowledge| RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge };
-        let mut check = |now: Option<(AcknowledgeMode, &str)>, mode, expected| {
-            blue.acknowledge = now.map(|(mode, confirmer)| AcknowledgeState {
-                by: AcknowledgeBy { mode, confirmer: confirmer.into() },
+        let wanted = |acknowledge| RoleWanted::Primary { epoch: 3, promote_at: None, acknowledge, number: 5 };
+        let mut check = |now: Option<(AcknowledgeMode, &str, u64)>, mode, expected| {
+            blue.acknowledge = now.map(|(mode, confirmer, number)| AcknowledgeState {
+                by: AcknowledgeBy { mode, confirmer: confirmer.into(), number },
                 ..AcknowledgeState::default()
             });
             assert_eq!(role_call(&wanted(mode), &blue, Some((&green, &address))), Ok(expected), "{now:?} {mode:?}");
         };
-        let call = |mode| Some(RoleCall::Acknowledge { epoch: 3, mode });
+        let call = |mode| Some(RoleCall::Acknowledge { epoch: 3, mode, number: 5 });
         let (alone, required) = (AcknowledgeMode::Alone, AcknowledgeMode::Required);
-        check(Some((alone, "")), required, call(required));
-        check(Some((required, "green")), required, None);
-        check(Some((required, "an emptied folder")), required, call(required));
-        check(Some((required, "green")), alone, call(alone));
-        check(Some((alone, "")), alone, None);
+        check(Some((alone, "", 4)), required, call(required));
+        check(Some((required, "green", 5)), required, None);
+        check(Some((required, "green", 3)), required, call(required));
+        check(Some((required, "an emptied folder", 5)), required, call(required));
+        check(Some((required, "green", 4)), alone, call(alone));
+        check(Some((alone, "", 5)), alone, None);
         // An older version cannot wait for anybody.
         check(None, required, None);
     }

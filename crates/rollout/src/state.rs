@@ -24,6 +24,9 @@ pub struct State {
     /// What may be relied on about the writes that `primary` acknowledged.
     #[serde(default)]
     pub confirmation: Confirmation,
+    /// How often `confirmation` has changed: the number of the word that the primary is told about it.
+    #[serde(default)]
+    pub confirmation_changes: u64,
     /// The environment that serves production; changes at the commit of a handover.
     pub active: Colour,
     /// Version each environment shall run; `None`: it shall not run.
@@ -171,6 +174,14 @@ pub enum Stage {
 }
 
 impl State {
+    /// What may be relied on from now on.
+    pub(crate) fn confirm(&mut self, confirmation: Confirmation) {
+        if self.confirmation != confirmation {
+            self.confirmation_changes += 1;
+        }
+        self.confirmation = confirmation;
+    }
+
     /// The state before anything ever ran: blue is to be the first primary. Its generation is 1.
     pub fn first(spec: &Spec, now_ms: u64) -> Self {
         Self {
@@ -180,6 +191,7 @@ impl State {
             primary_epoch: 1,
             promoted_at: None,
             confirmation: Confirmation::Off,
+            confirmation_changes: 0,
             active: Colour::Blue,
             versions: ByColour::new(Some(spec.version.clone()), None),
             phase: Phase::Starting { since_ms: now_ms },

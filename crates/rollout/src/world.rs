@@ -35,8 +35,10 @@ pub enum RoleWanted {
     Primary {
         epoch: Epoch,
         promote_at: Option<Lsn>,
-        /// What its writes wait for before they are acknowledged.
+        /// What its writes wait for before they are acknowledged, and which word about that it is.
         acknowledge: AcknowledgeMode,
+        #[serde(default)]
+        number: u64,
     },
     Sealed {
         epoch: Epoch,
@@ -92,6 +94,7 @@ fn role(state: &State, colour: Colour) -> Option<RoleWanted> {
             epoch: state.primary_epoch,
             promote_at: state.promoted_at,
             acknowledge: acknowledge(state),
+            number: state.confirmation_changes,
         },
         false => RoleWanted::Follower { epoch: state.primary_epoch },
     };

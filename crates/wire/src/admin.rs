@@ -131,11 +131,15 @@ pub enum AcknowledgeMode {
     Required,
 }
 
-/// Says what a primary shall wait for. `confirmer` is the `node_id` of the follower whose word counts.
+/// Says what a primary shall wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AcknowledgeBy {
     pub mode: AcknowledgeMode,
+    /// `node_id` of the follower whose word counts.
     pub confirmer: String,
+    /// Which word of the coordinator about this it is: one that arrives after a later one is refused.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// Tells the primary of `epoch` what to wait for from now on.

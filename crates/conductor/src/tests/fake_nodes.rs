@@ -203,7 +203,7 @@ impl FakeNodes {
     fn acknowledge(&self, colour: Colour, by: AcknowledgeBy) {
         let mut nodes = self.nodes.lock();
         let node = nodes.get_mut(colour);
-        if node.acknowledge != by {
+        if node.acknowledge.mode != by.mode {
             self.calls.lock().push(format!("{colour} acknowledges {:?}", by.mode));
         }
         node.acknowledge = by;

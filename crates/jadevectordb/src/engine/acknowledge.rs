@@ -195,7 +195,7 @@ mod tests {
 
     fn confirmations(mode: AcknowledgeMode) -> Confirmations {
         let confirmations = Confirmations::new(AcknowledgeBy::default(), Duration::from_millis(20));
-        confirmations.set(AcknowledgeBy { mode, confirmer: "green".into() });
+        confirmations.set(AcknowledgeBy { mode, confirmer: "green".into(), number: 0 });
         confirmations
     }
 
@@ -244,7 +244,7 @@ mod tests {
             while required.state().waiting_ms == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            required.set(AcknowledgeBy { mode: AcknowledgeMode::Preferred, confirmer: "green".into() });
+            required.set(AcknowledgeBy { mode: AcknowledgeMode::Preferred, confirmer: "green".into(), number: 0 });
         };
         assert_eq!(tokio::join!(waiting, told).0, Verdict::Acknowledge);
         assert!(!required.state().holds);
@@ -256,7 +256,7 @@ mod tests {
         required.confirm("stranger", 9, || 9);
         assert_eq!(required.state().confirmed_lsn, 0);
         required.confirm("green", 9, || 9);
-        required.set(AcknowledgeBy { mode: AcknowledgeMode::Required, confirmer: "new green".into() });
+        required.set(AcknowledgeBy { mode: AcknowledgeMode::Required, confirmer: "new green".into(), number: 0 });
         assert!(!required.state().holds, "the other follower had everything, this one has to say so");
         assert!(!is_settled(&required, 9).await);
     }
@@ -264,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_reign_that_begins_at_a_seal_holds_from_the_start() {
         let new = confirmations(AcknowledgeMode::Alone);
-        new.begin(AcknowledgeBy { mode: AcknowledgeMode::Required, confirmer: "blue".into() }, 9);
+        new.begin(AcknowledgeBy { mode: AcknowledgeMode::Required, confirmer: "blue".into(), number: 0 }, 9);
         assert!(new.state().holds && is_settled(&new, 9).await && !is_settled(&new, 10).await);
     }
 }

@@ -144,10 +144,15 @@ impl RoleFile {
         }
     }
 
-    /// Judges `acknowledge(epoch)`: only the reign that the call means is told.
-    pub fn judge_acknowledge(&self, epoch: Epoch) -> Result<(), RoleError> {
+    /// Judges `acknowledge(epoch, by)`: only the reign that the call means is told, and no word undoes a later one.
+    pub fn judge_acknowledge(&self, epoch: Epoch, by: &AcknowledgeBy) -> Result<(), RoleError> {
         self.fresh(epoch)?;
         match &self.role {
+            Role::Primary { epoch: reign } if *reign == epoch && by.number < self.acknowledge.number => Err(self
+                .wrong(&format!(
+                    "it was told number {} of how to acknowledge, {} is over",
+                    self.acknowledge.number, by.number
+                ))),
             Role::Primary { epoch: reign } if *reign == epoch => Ok(()),
             _ => Err(self.wrong("only the primary of that epoch acknowledges writes")),
         }
@@ -193,8 +198,18 @@ mod tests {
             assert_eq!(node.judge_resume(4).unwrap_err(), stale);
             assert_eq!(node.judge_promote(4, 9, 9).unwrap_err(), stale);
             assert_eq!(node.judge_follow(4, &peer()).unwrap_err(), stale);
-            assert_eq!(node.judge_acknowledge(4).unwrap_err(), stale);
+            assert_eq!(node.judge_acknowledge(4, &AcknowledgeBy::default()).unwrap_err(), stale);
         }
+    }
+
+    #[test]
+    fn a_late_permission_to_go_on_alone_does_not_undo_a_later_word() {
+        let mut node = node(Role::Primary { epoch: 2 }, 2);
+        let word = |number| AcknowledgeBy { number, ..AcknowledgeBy::default() };
+        node.acknowledge = word(7);
+        assert!(node.judge_acknowledge(2, &word(6)).unwrap_err().to_string().contains("6 is over"));
+        assert_eq!(node.judge_acknowledge(2, &word(7)), Ok(()));
+        assert_eq!(node.judge_acknowledge(2, &word(8)), Ok(()));
     }
 
     #[test]

@@ -328,7 +328,7 @@ impl Writer {
 
     /// Durable before it holds: a primary that starts again waits for the same.
     fn acknowledge(&mut self, epoch: Epoch, by: AcknowledgeBy) -> Result<(), RoleError> {
-        self.role.judge_acknowledge(epoch)?;
+        self.role.judge_acknowledge(epoch, &by)?;
         if self.role.acknowledge != by {
             let file = RoleFile { acknowledge: by.clone(), ..self.role.clone() };
             file.store(&self.shared.config.data_dir)?;

@@ -10,6 +10,7 @@ fn state(generation: u64) -> State {
         primary_epoch: 1,
         promoted_at: None,
         confirmation: rollout::Confirmation::Off,
+        confirmation_changes: 0,
         active: Colour::Blue,
         versions: ByColour::new(Some("1.0.0".into()), None),
         phase: Phase::Stable,

@@ -13,7 +13,7 @@ pub(super) fn advance(look: &Look, state: &mut State) -> Option<String> {
         if state.confirmation == Confirmation::Off {
             return None;
         }
-        state.confirmation = Confirmation::Off;
+        state.confirm(Confirmation::Off);
         return Some(format!("{} acknowledges writes alone again", state.primary));
     }
     let other = state.primary.other();
@@ -46,7 +46,7 @@ pub(super) fn advance(look: &Look, state: &mut State) -> Option<String> {
         }
         _ => return None,
     };
-    state.confirmation = next;
+    state.confirm(next);
     Some(why)
 }
 

@@ -81,7 +81,7 @@ pub(super) fn fenced(look: &Look, to: Colour) -> Next {
         let taken = take_epoch(state);
         (state.primary, state.primary_epoch, state.promoted_at) = (to, taken, Some(lsn));
         state.active = to;
-        state.confirmation = Confirmation::Off;
+        state.confirm(Confirmation::Off);
         if let Phase::HandingOver { epoch, stage, since_ms, .. } = &mut state.phase {
             *epoch = taken;
             *since_ms = look.now_ms;

@@ -42,7 +42,7 @@ impl Switched {
 
 fn by(confirmer: &Running, mode: AcknowledgeMode) -> AcknowledgeBy {
     let confirmer = crate::admin::state(&confirmer.node).node_id;
-    AcknowledgeBy { mode, confirmer }
+    AcknowledgeBy { mode, confirmer, number: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ fn watching(confirmation: Confirmation) -> Scene {
 
 /// Green says how it acknowledges.
 fn says(scene: &mut Scene, mode: AcknowledgeMode, holds: bool, waiting_ms: u64) {
-    let by = AcknowledgeBy { mode, confirmer: "blue".into() };
+    let by = AcknowledgeBy { mode, confirmer: "blue".into(), number: 1 };
     let confirmed_lsn = 118;
     scene.node(Colour::Green).acknowledge = Some(AcknowledgeState { by, confirmed_lsn, holds, waiting_ms });
 }
@@ -101,7 +101,7 @@ fn the_primary_goes_on_alone_only_after_that_is_durable_and_never_when_strict() 
     let decision = scene.decide();
     assert!(decision.why.contains("blue has confirmed nothing for 251 ms: green goes on alone after LSN 118"));
     let acknowledge = AcknowledgeMode::Preferred;
-    let wanted = RoleWanted::Primary { epoch: 2, promote_at: Some(100), acknowledge };
+    let wanted = RoleWanted::Primary { epoch: 2, promote_at: Some(100), acknowledge, number: 1 };
     assert_eq!(decision.world.environments.green.role, Some(wanted));
     becomes(&mut scene, Confirmation::Joining { confirmed_lsn: 118, since_ms: 0 });
 }
@@ -168,7 +168,7 @@ fn a_primary_that_is_gone_is_fenced_off_and_replaced_without_loss() {
     assert_eq!(why, "green is gone for certain; blue is primary in epoch 3 from LSN 120");
     let decision = scene.decide();
     let acknowledge = AcknowledgeMode::Alone;
-    let wanted = RoleWanted::Primary { epoch: 3, promote_at: Some(120), acknowledge };
+    let wanted = RoleWanted::Primary { epoch: 3, promote_at: Some(120), acknowledge, number: 1 };
     assert_eq!(decision.world.environments.blue.role, Some(wanted));
 
     scene.up(Colour::Blue, primary(3), 121);

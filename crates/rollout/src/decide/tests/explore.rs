@@ -216,7 +216,7 @@ fn observations(state: &State) -> Vec<Observation> {
         if let Some(mode) = told.filter(|_| colour == state.primary) {
             for holds in [true, false] {
                 let mut state = node(colour, primary(reign), LSN);
-                let by = AcknowledgeBy { mode, confirmer: colour.other().to_string() };
+                let by = AcknowledgeBy { mode, confirmer: colour.other().to_string(), number: 0 };
                 let waiting_ms = if holds { 0 } else { 60_000 };
                 state.acknowledge = Some(AcknowledgeState { by, confirmed_lsn: LSN, holds, waiting_ms });
                 let up = NodeObservation::Up { state: Box::new(state), version_running: version(colour) };
@@ -273,7 +273,7 @@ fn observations(state: &State) -> Vec<Observation> {
 /// Forgets what only grows: times, texts, generations and all but the last finished rollout; epochs count from the reign.
 fn forget(mut state: State) -> State {
     let base = state.primary_epoch - 1;
-    state.generation = 0;
+    (state.generation, state.confirmation_changes) = (0, 0);
     if let Confirmation::Joining { confirmed_lsn, since_ms } = &mut state.confirmation {
         (*confirmed_lsn, *since_ms) = (0, 0);
     }

@@ -84,7 +84,7 @@ fn watching() -> Scene {
 
 /// A primary that acknowledges writes alone.
 fn reign(epoch: Epoch, promote_at: Option<Lsn>) -> RoleWanted {
-    RoleWanted::Primary { epoch, promote_at, acknowledge: AcknowledgeMode::Alone }
+    RoleWanted::Primary { epoch, promote_at, acknowledge: AcknowledgeMode::Alone, number: 0 }
 }
 
 fn fail(scene: &mut Scene) {

@@ -136,10 +136,10 @@ fn world(world: &World) -> String {
         let version = environment.version.as_deref().unwrap_or("-");
         let role = match &environment.role {
             None => "-".to_string(),
-            Some(RoleWanted::Primary { epoch, promote_at: None, acknowledge }) => {
+            Some(RoleWanted::Primary { epoch, promote_at: None, acknowledge, .. }) => {
                 format!("P{epoch}{}", waits(*acknowledge))
             }
-            Some(RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge }) => {
+            Some(RoleWanted::Primary { epoch, promote_at: Some(lsn), acknowledge, .. }) => {
                 format!("P{epoch}@{lsn}{}", waits(*acknowledge))
             }
             Some(RoleWanted::Sealed { epoch }) => format!("S{epoch}"),
