@@ -1,0 +1,207 @@
+//! The new primary is gone right after the switch, under load, and what it acknowledged is not.
+
+use crate::home::{Home, processes_below, signal, until};
+use bytes::Bytes;
+use client::Http;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+const WRITERS: usize = 4;
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn document(handover: &str) -> String {
+    format!(
+        "\
+apiVersion: jadeshift.io/v1alpha1
+kind: BlueGreen
+metadata: {{name: shop}}
+spec:
+  mode: development
+  rollout:
+    watchMs: 600000
+    timeoutMs: 30000
+    steps:
+    - {{sharePercent: 100, durationMinMs: 1, requestsMin: 0}}
+  handover: {{{handover}}}
+  local: {{gateway: '127.0.0.1:0'}}
+"
+    )
+}
+
+/// Clients that write through the gateway and remember what was acknowledged.
+struct Load {
+    runtime: Runtime,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
+    writers: Vec<JoinHandle<Vec<String>>>,
+    api: Api,
+}
+
+#[derive(Clone)]
+struct Api {
+    http: Http,
+    gateway: String,
+    token: String,
+    database: String,
+}
+
+impl Api {
+    async fn call(&self, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.gateway))
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap();
+        let answer = self.http.whole(request, TIMEOUT, 16 << 20).await.ok()?;
+        Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    }
+
+    fn vectors(&self) -> String {
+        format!("/v1/databases/{}/vectors", self.database)
+    }
+}
+
+impl Load {
+    fn start(gateway: &str) -> Load {
+        let runtime = Runtime::new().unwrap();
+        let mut api = Api { http: Http::new(), gateway: gateway.into(), token: String::new(), database: String::new() };
+        runtime.block_on(async {
+            let account = json!({"username": "writer", "password": "writer-secret"});
+            api.call("POST", "/v1/auth/register", &account).await.unwrap();
+            let (_, login) = api.call("POST", "/v1/auth/login", &account).await.unwrap();
+            api.token = login["token"].as_str().unwrap().into();
+            let wanted = json!({"name": "load", "vectorDimension": 2});
+            let (_, made) = api.call("POST", "/v1/databases", &wanted).await.unwrap();
+            api.database = made["databaseId"].as_str().unwrap().into();
+        });
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let writers = (0..WRITERS)
+            .map(|writer| {
+                let (api, stop, acknowledged) = (api.clone(), stop.clone(), acknowledged.clone());
+                runtime.spawn(async move {
+                    let mut mine = Vec::new();
+                    for number in 0.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let id = format!("w{writer}-{number}");
+                        let vector = json!({"id": id, "values": [writer, number]});
+                        if api.call("POST", &api.vectors(), &vector).await.is_some_and(|(status, _)| status == 201) {
+                            mine.push(id);
+                            acknowledged.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    mine
+                })
+            })
+            .collect();
+        Load { runtime, stop, acknowledged, writers, api }
+    }
+
+    /// So many more were acknowledged.
+    fn until_more(&self, more: usize) {
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
+        until("more writes are acknowledged", || self.acknowledged.load(Ordering::Relaxed) >= wanted);
+    }
+
+    /// Ends it, and gives the acknowledged writes and those of them that are not there.
+    fn finish(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.runtime.block_on(async {
+            let (mut all, mut lost) = (0, Vec::new());
+            for writer in self.writers {
+                for id in writer.await.unwrap() {
+                    all += 1;
+                    let path = format!("{}/{id}", self.api.vectors());
+                    match self.api.call("GET", &path, &Value::Null).await {
+                        Some((200, _)) => (),
+                        other => lost.push(format!("{id}: {other:?}")),
+                    }
+                }
+            }
+            (all, lost)
+        })
+    }
+}
+
+/// Blue was replaced by green a moment ago, under load.
+fn switched(handover: &str) -> (Home, Load) {
+    let home = Home::with(&document(handover));
+    let addresses = home.json(&["up", "-f", "shop.yaml", "--detach"]);
+    let load = Load::start(addresses["gateway"].as_str().unwrap());
+    load.until_more(50);
+    home.succeeds(&["deploy", "1.1.0"]);
+    home.succeeds(&["promote", "--full"]);
+    until("green is watched", || home.json(&["info"])["phase"]["name"] == "watching");
+    load.until_more(50);
+    (home, load)
+}
+
+fn pid_of(home: &Home, colour: &str) -> u64 {
+    let folder = home.dir().join(colour);
+    let found = processes_below(&folder);
+    assert_eq!(found.len(), 1, "{colour} is one process");
+    found[0].into()
+}
+
+fn last(info: &Value) -> (Value, Value) {
+    let record = info["history"].as_array().and_then(|history| history.last()).cloned().unwrap_or_default();
+    (record["outcome"].clone(), record["reason"].clone())
+}
+
+#[test]
+fn a_new_primary_that_hangs_right_after_the_switch_is_replaced_by_itself_and_nothing_is_lost() {
+    let (home, load) = switched("acknowledge: auto");
+    assert_eq!(home.json(&["info"])["confirmation"]["level"], "held");
+    let green = pid_of(&home, "green");
+    signal("STOP", green);
+    until("the rollout is taken back", || home.json(&["info"])["history"].as_array().is_some_and(|all| all.len() == 1));
+    let info = home.json(&["info"]);
+    assert_eq!((&info["active"], &info["primary"]), (&json!("blue"), &json!("blue")));
+    assert_eq!(last(&info).0, "rolled_back");
+    assert!(!std::path::Path::new(&format!("/proc/{green}")).exists(), "the hanging process was ended first");
+    load.until_more(50);
+
+    // The same environment takes the next version in, whatever it had alone.
+    home.succeeds(&["deploy", "1.2.0"]);
+    home.succeeds(&["promote", "--full"]);
+    until("green is watched again", || home.json(&["info"])["phase"]["name"] == "watching");
+    let (acknowledged, lost) = load.finish();
+    assert!(acknowledged > 150 && lost.is_empty(), "{} of {acknowledged} are lost: {lost:?}", lost.len());
+    home.succeeds(&["verify", "--deep"]);
+}
+
+#[test]
+fn a_primary_that_acknowledged_alone_is_replaced_only_when_a_person_accepts_the_loss() {
+    let (home, load) = switched("acknowledge: primary");
+    signal("STOP", pid_of(&home, "green"));
+    until("it says what is at stake", || {
+        home.json(&["info"])["why"].as_str().is_some_and(|why| why.contains("jadeshift rollback --accept-loss"))
+    });
+    assert_eq!(home.json(&["info"])["primary"], "green");
+    home.succeeds(&["rollback", "--accept-loss"]);
+    until("the rollout is taken back", || home.json(&["info"])["primary"] == "blue");
+    load.until_more(50);
+    load.finish();
+    until("it is over", || home.json(&["info"])["phase"]["name"] == "stable");
+    assert_eq!(last(&home.json(&["info"])).0, "rolled_back");
+}
+
+#[test]
+fn without_the_old_environment_the_new_primary_goes_on_alone_and_joins_again() {
+    let (home, load) = switched("confirmMsMax: 100");
+    let blue = pid_of(&home, "blue");
+    signal("STOP", blue);
+    until("green goes on alone", || home.json(&["info"])["confirmation"]["level"] == "joining");
+    load.until_more(50);
+    signal("CONT", blue);
+    until("both have everything again", || home.json(&["info"])["confirmation"]["level"] == "held");
+    let (_, lost) = load.finish();
+    assert!(lost.is_empty(), "{lost:?}");
+}

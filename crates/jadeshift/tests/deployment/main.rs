@@ -1,0 +1,5 @@
+//! Whole deployments from the outside: real processes, real nodes.
+
+mod home;
+mod lifecycle;
+mod lost_primary;
