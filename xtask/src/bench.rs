@@ -1,5 +1,6 @@
 //! Benchmarks: programs are built, started as processes and measured from outside, over HTTP, on loopback only.
 
+mod coordinator_loss;
 mod dataset;
 mod gateway;
 mod handover;
@@ -31,6 +32,7 @@ pub enum Bench {
     Gateway(gateway::Arguments),
     Index(index::Arguments),
     Handover(handover::Arguments),
+    CoordinatorLoss(coordinator_loss::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -67,6 +69,10 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::Handover(arguments) => {
             let strict = arguments.strict;
             (handover::bench(arguments).await?, strict)
+        }
+        Bench::CoordinatorLoss(arguments) => {
+            let strict = arguments.strict;
+            (coordinator_loss::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

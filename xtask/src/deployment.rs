@@ -3,41 +3,56 @@
 use crate::bench::process::Process;
 use anyhow::{Context, Result, bail, ensure};
 use rand::RngExt;
+use rollout::State;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use wire::Colour;
 
 const UP_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How fast a rollout may go.
+/// How fast a rollout may go, and what its versions are.
 pub struct Pace {
     pub step_ms: u64,
     pub watch_ms: u64,
     pub replays_min: u64,
     pub replays_per_second: u64,
+    /// Entries of the document's `versions`, as YAML, four spaces in.
+    pub versions: &'static str,
 }
 
 impl Pace {
-    /// Every phase is there, and short.
-    pub fn brisk() -> Pace {
-        Pace { step_ms: 400, watch_ms: 500, replays_min: 50, replays_per_second: 50 }
-    }
-
     /// Nothing but the handover takes time.
     pub fn hasty() -> Pace {
-        Pace { step_ms: 1, watch_ms: 50, replays_min: 5, replays_per_second: 500 }
+        Pace { step_ms: 1, watch_ms: 50, replays_min: 5, replays_per_second: 500, versions: "" }
     }
 }
 
+/// A deployment that this program started; whatever of it still runs is killed when this is dropped.
 pub struct Deployment {
-    program: PathBuf,
-    folder: PathBuf,
     /// `host:port` of the gateway.
     pub gateway: String,
+    line: CommandLine,
     up: Option<Process>,
+}
+
+/// The commands of one deployment; cloning names the same one.
+#[derive(Clone)]
+pub struct CommandLine {
+    program: PathBuf,
+    /// Holds the document, what `up` says, and the deployment's own folder.
+    folder: PathBuf,
+}
+
+/// A node's process, held so that no other one can be taken for it.
+pub struct NodeProcess {
+    pub pid: u32,
+    handle: OwnedFd,
 }
 
 /// A free address that is the same after a restart: below the ports that the system gives to outgoing connections, one of
@@ -56,48 +71,81 @@ impl Deployment {
     /// Writes a document with short steps and brings it up.
     pub async fn start(program: &Path, folder: &Path, pace: &Pace) -> Result<Deployment> {
         let gateway = lasting_address()?;
-        let Pace { step_ms, watch_ms, replays_min, replays_per_second } = pace;
+        let Pace { step_ms, watch_ms, replays_min, replays_per_second, versions } = pace;
         let steps: Vec<String> = [10, 50, 90, 100]
             .map(|share| format!("{{sharePercent: {share}, durationMinMs: {step_ms}, requestsMin: 5}}"))
             .to_vec();
         let document = format!(
             "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: bench}}\nspec:\n  mode: development\n  \
-             versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n  rollout:\n    steps: [{}]\n    watchMs: {watch_ms}\n  \
-             evidence: {{replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}}}\n  \
+             versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n{versions}  rollout:\n    steps: [{}]\n    \
+             watchMs: {watch_ms}\n  evidence: {{replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}}}\n  \
              local: {{gateway: \"{gateway}\"}}\n",
             steps.join(", ")
         );
         std::fs::write(folder.join("bluegreen.yaml"), document)?;
-        let mut deployment =
-            Deployment { program: program.to_path_buf(), folder: folder.to_path_buf(), gateway, up: None };
+        let line = CommandLine { program: program.to_path_buf(), folder: folder.to_path_buf() };
+        let mut deployment = Deployment { gateway, line, up: None };
         deployment.up().await?;
         Ok(deployment)
     }
 
+    pub fn line(&self) -> &CommandLine {
+        &self.line
+    }
+
     /// Starts `jadeshift up` and waits until it answers as stable or busy.
     pub async fn up(&mut self) -> Result<()> {
-        let mut command = self.jadeshift();
-        command.args(["up", "-f"]).arg(self.folder.join("bluegreen.yaml"));
-        let mut process = Process::start("jadeshift up", &mut command, &self.folder.join("up.log"))?;
+        self.begin_up()?;
         let began = Instant::now();
-        while !self.phase().is_ok_and(|phase| phase != "starting") {
-            process.must_run()?;
+        while !self.line.phase().is_ok_and(|phase| phase != "starting") {
+            self.must_run()?;
             ensure!(began.elapsed() < UP_LIMIT, "`jadeshift up` was not there after {} s", UP_LIMIT.as_secs());
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.up = Some(process);
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Starts `jadeshift up` and does not wait. It ends with this program, whatever happens to that.
+    pub fn begin_up(&mut self) -> Result<()> {
+        let mut command = self.line.jadeshift();
+        command.args(["up", "--with-parent", "-f"]).arg(self.line.folder.join("bluegreen.yaml"));
+        self.up = Some(Process::start("jadeshift up", &mut command, &self.line.folder.join("up.log"))?);
+        Ok(())
+    }
+
+    /// An error with its last words when `jadeshift up` has ended by itself.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.up.as_mut().map_or(Ok(()), Process::must_run)
+    }
+
+    /// SIGKILL to `jadeshift up`.
     pub fn kill(&mut self) -> Result<()> {
         let mut up = self.up.take().context("`jadeshift up` does not run")?;
         up.kill()
     }
 
+    /// Ends everything.
+    pub fn down(&mut self) -> Result<()> {
+        self.line.command(&["down"]).map(|_| ())
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        // The supervisor first: it would start the nodes again.
+        drop(self.up.take());
+        for colour in Colour::BOTH {
+            for node in self.line.nodes(colour).unwrap_or_default() {
+                node.kill();
+            }
+        }
+    }
+}
+
+impl CommandLine {
     /// Runs a command and fails with what it said when it fails.
     pub fn command(&self, arguments: &[&str]) -> Result<Output> {
-        let output = self.jadeshift().args(arguments).stdin(Stdio::null()).output()?;
+        let output = self.output(arguments)?;
         ensure!(
             output.status.success(),
             "`jadeshift {}` ended with {}: {}{}",
@@ -107,6 +155,11 @@ impl Deployment {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(output)
+    }
+
+    /// Runs a command, however it ends.
+    pub fn output(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.jadeshift().args(arguments).stdin(Stdio::null()).output()?)
     }
 
     pub fn phase(&self) -> Result<String> {
@@ -120,39 +173,85 @@ impl Deployment {
         serde_json::from_slice(&output.stdout).context("`info --output json` is no JSON")
     }
 
-    /// Waits until the rollout to `version` is over, and fails unless it was promoted.
-    pub async fn until_promoted(&self, version: &str, limit: Duration) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let info = self.info()?;
-            let last = info.pointer("/history").and_then(Value::as_array).and_then(|history| history.last());
-            if let Some(record) = last {
-                let outcome = record.get("outcome").and_then(Value::as_str).unwrap_or_default();
-                let to = record.pointer("/run/to_version").and_then(Value::as_str).unwrap_or_default();
-                ensure!(outcome == "promoted" && to == version, "the rollout ended otherwise: {record}");
-                return Ok(());
-            }
-            let why = info.pointer("/why").and_then(Value::as_str).unwrap_or_default().to_string();
-            if began.elapsed() > limit {
-                bail!("the rollout was not over after {} s: {why}", limit.as_secs());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
     /// Both colours have the same records, in memory and on disk.
     pub fn verify_equal(&self) -> Result<()> {
         self.command(&["verify", "--deep"]).map(|_| ())
     }
 
-    /// Ends everything.
-    pub fn down(&mut self) -> Result<()> {
-        self.command(&["down"]).map(|_| ())
+    /// What is durable; read from the folder, so it is known whether or not anything runs.
+    pub fn state(&self) -> Result<State> {
+        let path = self.deployment().join("state.json");
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is not as agreed", path.display()))
+    }
+
+    /// The token of the nodes' admin protocol.
+    pub fn admin_token(&self) -> Result<String> {
+        let path = self.deployment().join("admin-token");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().to_string())
+    }
+
+    /// Where the node of a colour listens. `None` while none has said so.
+    pub fn ready(&self, colour: Colour) -> Option<Ready> {
+        let text = std::fs::read(self.ready_path(colour)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// The living processes that were started for a colour.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub fn nodes(&self, colour: Colour) -> Result<Vec<NodeProcess>> {
+        let ready = self.ready_path(colour);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            // The handle comes first: what is read afterwards is about the process that it names. One that has just
+            // ended has neither handle nor arguments.
+            let Some(handle) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+                continue;
+            };
+            let Ok(arguments) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+            if arguments.split(|byte| *byte == 0).any(|argument| argument == ready.as_os_str().as_encoded_bytes()) {
+                found.push(NodeProcess { pid: pid.cast_unsigned(), handle });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Files in which nodes and `up` say what happens to them.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let logs = std::fs::read_dir(self.deployment().join("logs"));
+        let logs = logs.into_iter().flatten().flatten().map(|entry| entry.path());
+        logs.chain([self.folder.join("up.log")]).collect()
+    }
+
+    fn ready_path(&self, colour: Colour) -> PathBuf {
+        self.deployment().join(format!("{colour}.ready"))
+    }
+
+    fn deployment(&self) -> PathBuf {
+        self.folder.join("deployment")
     }
 
     fn jadeshift(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--dir").arg(self.folder.join("deployment"));
+        command.arg("--dir").arg(self.deployment());
         command
+    }
+}
+
+/// What a node tells about itself once its sockets are bound.
+#[derive(serde::Deserialize)]
+pub struct Ready {
+    pub http: String,
+    pub admin: String,
+}
+
+impl NodeProcess {
+    /// SIGKILL; false when it was gone already.
+    pub fn kill(&self) -> bool {
+        pidfd_send_signal(&self.handle, Signal::KILL).is_ok()
     }
 }

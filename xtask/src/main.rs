@@ -1,7 +1,8 @@
 //! The developers' commands: `cargo xtask help`.
 
+mod api;
 mod bench;
-mod crash_up;
+mod crash;
 mod deployment;
 mod serve;
 mod writers;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
-    CrashUp(crash_up::CrashUp),
+    Crash(crash::Crash),
     /// The gateway alone, half of the reads to each backend (started by `bench gateway`).
     #[command(hide = true)]
     ServeGateway {
@@ -60,7 +61,7 @@ fn run(command: Command) -> Result<()> {
             .enable_all()
             .build()?
             .block_on(unless_interrupted(bench::run(bench))),
-        Command::CrashUp(options) => servers()?.block_on(unless_interrupted(crash_up::run(options))),
+        Command::Crash(options) => servers()?.block_on(unless_interrupted(crash::run(options))),
         Command::ServeGateway { listen, blue, green, ready_file } => {
             servers()?.block_on(serve::run_gateway(listen, blue, green, &ready_file))
         }

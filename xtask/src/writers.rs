@@ -1,9 +1,7 @@
 //! Writers that never stop, search in between, and remember what was acknowledged.
 
+use crate::api::Api;
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
-use client::{Http, JsonResponse};
-use http_body_util::Full;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,22 +11,14 @@ use tokio::task::JoinHandle;
 
 const WRITERS: usize = 4;
 const DIMENSION: usize = 16;
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// After a write that was not acknowledged; short, because the end of an outage is measured by it.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Between two writes of one writer.
 const PAUSE: Duration = Duration::from_millis(4);
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 const PAGE: usize = 1_000;
-
-#[derive(Clone)]
-struct Api {
-    http: Http,
-    gateway: String,
-    token: String,
-}
 
 pub struct Writers {
     api: Api,
-    database: String,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<Written>>,
@@ -42,7 +32,7 @@ pub struct Written {
     unknown: BTreeMap<String, f32>,
     /// When each request, writes and searches alike, was begun and answered, and whether it failed.
     pub requests: Vec<Request>,
-    api: Option<(Api, String)>,
+    api: Option<Api>,
 }
 
 pub struct Request {
@@ -60,24 +50,13 @@ pub struct Found {
 impl Writers {
     /// Registers, logs in, makes a database and begins to write.
     pub async fn start(gateway: &str) -> Result<Writers> {
-        let mut api = Api { http: Http::new(), gateway: gateway.into(), token: String::new() };
-        let account = json!({"username": "writer", "password": "writer-secret"});
-        let registered = api.call("POST", "/v1/auth/register", &account).await?;
-        ensure!(registered.status == 201, "register: {}", text(&registered));
-        let login = api.json("POST", "/v1/auth/login", &account, 200).await?;
-        api.token = login["token"].as_str().context("login gives no token")?.to_string();
-        let wanted = json!({"name": "crash", "vectorDimension": DIMENSION});
-        let made = api.json("POST", "/v1/databases", &wanted, 201).await?;
-        let database = made["databaseId"].as_str().context("no databaseId")?.to_string();
+        let api = Api::open(gateway, DIMENSION).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let tasks = (0..WRITERS)
-            .map(|writer| {
-                let (api, database) = (api.clone(), database.clone());
-                tokio::spawn(write(writer, api, database, stop.clone(), acknowledged.clone()))
-            })
+            .map(|writer| tokio::spawn(write(writer, api.clone(), stop.clone(), acknowledged.clone())))
             .collect();
-        Ok(Writers { api, database, stop, acknowledged, tasks })
+        Ok(Writers { api, stop, acknowledged, tasks })
     }
 
     pub async fn until_acknowledged(&self, number: usize, limit: Duration) -> Result<()> {
@@ -91,7 +70,7 @@ impl Writers {
 
     pub async fn stop(self) -> Result<Written> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut all = Written { api: Some((self.api, self.database)), ..Written::default() };
+        let mut all = Written { api: Some(self.api), ..Written::default() };
         for task in self.tasks {
             let written = task.await.context("a writer panicked")?;
             all.acknowledged.extend(written.acknowledged);
@@ -102,10 +81,9 @@ impl Writers {
     }
 }
 
-async fn write(writer: usize, api: Api, database: String, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Written {
+async fn write(writer: usize, api: Api, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Written {
     let mut written = Written::default();
-    let path = format!("/v1/databases/{database}/vectors");
-    let search = format!("/v1/databases/{database}/search");
+    let (path, search) = (api.path("/vectors"), api.path("/search"));
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
@@ -124,7 +102,7 @@ async fn write(writer: usize, api: Api, database: String, stop: Arc<AtomicBool>,
         } else {
             // While the gateway is gone nothing answers; a write that was under way may have been done.
             written.unknown.insert(id, first);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
         // Reads are what a rollout is judged by.
         let begun = Instant::now();
@@ -155,14 +133,13 @@ impl Written {
     }
 
     /// Compares with everything the database lists.
-    pub async fn check(&self, gateway: &str) -> Result<Found> {
-        let (api, database) = self.api.as_ref().context("nothing was written")?;
-        ensure!(api.gateway == gateway, "another gateway");
+    pub async fn check(&self) -> Result<Found> {
+        let api = self.api.as_ref().context("nothing was written")?;
         let mut seen = BTreeSet::new();
         let mut duplicated = 0;
         let mut matching = 0;
         for page in 0.. {
-            let path = format!("/v1/databases/{database}/vectors?limit={PAGE}&offset={}", page * PAGE);
+            let path = api.path(&format!("/vectors?limit={PAGE}&offset={}", page * PAGE));
             let listed = api.json("GET", &path, &Value::Null, 200).await?;
             let vectors = listed["vectors"].as_array().context("no vectors in the list")?;
             for vector in vectors {
@@ -183,27 +160,4 @@ impl Written {
         }
         Ok(Found { lost: self.acknowledged.len().saturating_sub(matching - duplicated), duplicated })
     }
-}
-
-impl Api {
-    async fn call(&self, method: &str, path: &str, body: &Value) -> Result<JsonResponse> {
-        let bytes = if body.is_null() { Bytes::new() } else { serde_json::to_vec(body)?.into() };
-        let request = hyper::Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.gateway))
-            .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {}", self.token))
-            .body(Full::new(bytes))?;
-        Ok(self.http.whole(request, TIMEOUT, ANSWER_BYTES_MAX).await?)
-    }
-
-    async fn json(&self, method: &str, path: &str, body: &Value, status: u16) -> Result<Value> {
-        let answer = self.call(method, path, body).await?;
-        ensure!(answer.status == status, "{method} {path}: status {}: {}", answer.status, text(&answer));
-        Ok(serde_json::from_slice(&answer.body)?)
-    }
-}
-
-fn text(answer: &JsonResponse) -> String {
-    String::from_utf8_lossy(&answer.body).into_owned()
 }

@@ -51,18 +51,18 @@ async fn measure(deployment: &Deployment, report: &mut Report, handovers: usize)
         let target = if number % 2 == 0 { "green" } else { "blue" };
         let begun = Instant::now();
         match number {
-            0 => deployment.command(&["deploy", "1.1.0"])?,
-            _ => deployment.command(&["switch", target])?,
+            0 => deployment.line().command(&["deploy", "1.1.0"])?,
+            _ => deployment.line().command(&["switch", target])?,
         };
         until_stable_on(deployment, target).await.with_context(|| format!("handover {number} to {target}"))?;
         windows.push((begun, Instant::now()));
         eprintln!("handover {} of {handovers}: {target}", number + 1);
     }
-    let info = deployment.info()?;
+    let info = deployment.line().info()?;
     let written = writers.stop().await?;
     let acknowledged = written.acknowledged();
-    let found = written.check(&deployment.gateway).await?;
-    deployment.verify_equal()?;
+    let found = written.check().await?;
+    deployment.line().verify_equal()?;
 
     report.section(&format!("{handovers} handovers under load"));
     report.figure("requests", written.requests.len() as f64, "");
@@ -93,10 +93,10 @@ async fn measure(deployment: &Deployment, report: &mut Report, handovers: usize)
     Ok(())
 }
 
-async fn until_stable_on(deployment: &Deployment, colour: &str) -> Result<()> {
+pub async fn until_stable_on(deployment: &Deployment, colour: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let info = deployment.info()?;
+        let info = deployment.line().info()?;
         let text = |pointer: &str| info.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string();
         if text("/phase/name") == "stable" && text("/active") == colour {
             return Ok(());
@@ -117,7 +117,7 @@ fn longest_write_ms(requests: &[Request], (from, until): (Instant, Instant)) -> 
 }
 
 /// Microseconds, from milliseconds.
-fn latencies(values_ms: impl Iterator<Item = f64>) -> Result<Histogram<u64>> {
+pub fn latencies(values_ms: impl Iterator<Item = f64>) -> Result<Histogram<u64>> {
     let mut histogram = Histogram::new(3)?;
     for value in values_ms {
         histogram.record((value * 1e3) as u64)?;
