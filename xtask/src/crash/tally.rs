@@ -71,12 +71,13 @@ impl Step {
 fn stage_step(stage: &Stage) -> Step {
     let (order, name) = match stage {
         Stage::ProvingWayBack => (10, "handing over: proving the way back"),
-        Stage::Sealing => (11, "handing over: sealing"),
-        Stage::CatchingUp { .. } => (12, "handing over: catching up"),
-        Stage::Promoting { .. } => (13, "handing over: promoting"),
-        Stage::TurningAround { .. } => (14, "handing over: turning around"),
-        Stage::MovingTraffic { .. } => (15, "handing over: moving traffic"),
-        Stage::Resuming { .. } => (16, "handing over: resuming"),
+        Stage::Fencing => (11, "handing over: fencing"),
+        Stage::Sealing => (12, "handing over: sealing"),
+        Stage::CatchingUp { .. } => (13, "handing over: catching up"),
+        Stage::Promoting { .. } => (14, "handing over: promoting"),
+        Stage::TurningAround { .. } => (15, "handing over: turning around"),
+        Stage::MovingTraffic { .. } => (16, "handing over: moving traffic"),
+        Stage::Resuming { .. } => (17, "handing over: resuming"),
     };
     Step { order, name, back: false }
 }
@@ -176,6 +177,7 @@ mod tests {
                 since_ms: 0,
                 reason: String::new(),
                 share_percent: 0,
+                fenced: false,
             };
             kills.note(victim, &state);
         }
@@ -197,6 +199,7 @@ mod tests {
             candidate: Colour::Green,
             started_ms: 0,
             full: false,
+            accept_loss: false,
             committed_ms: Some(5),
         };
         let record = |outcome, ended_ms| Record { run: run.clone(), outcome, reason: String::new(), ended_ms };
