@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use wire::admin::Lsn;
 use wire::document::Local;
 use wire::{ByColour, Colour};
 
@@ -198,6 +199,11 @@ impl Adopted {
     /// Tells about changes of one colour, also later, under supervision.
     pub fn watch(&self, colour: Colour) -> watch::Receiver<Status> {
         self.status.get(colour).clone()
+    }
+
+    /// Last LSN of the nodes that were found running: all that an earlier gateway acknowledged is at most that.
+    pub fn last_lsn(&self) -> Lsn {
+        self.keepers.blue.found_lsn().max(self.keepers.green.found_lsn())
     }
 
     /// Begins to watch. Before a process ends, `drain` waits for the requests at it.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use wire::Colour;
+use wire::admin::Lsn;
 use wire::control::ControlAddress;
 use wire::document::{BlueGreen, DocumentError};
 
@@ -101,7 +102,7 @@ impl Up {
         let adopted =
             Adopted::find(SupervisorOptions { folder: folder.clone(), local, node_program, patience }).await?;
         check_ports(&document, &adopted)?;
-        let gateway = Arc::new(start_gateway(&document).await?);
+        let gateway = Arc::new(start_gateway(&document, adopted.last_lsn()).await?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(UpError::Control)?;
         let control_address = listener.local_addr().map_err(UpError::Control)?;
         let control =
@@ -202,7 +203,7 @@ impl Up {
     }
 }
 
-async fn start_gateway(document: &BlueGreen) -> Result<Gateway, UpError> {
+async fn start_gateway(document: &BlueGreen, acknowledged_lsn: Lsn) -> Result<Gateway, UpError> {
     let field = "spec.local.gateway";
     let listen = document.spec.local.gateway.parse().map_err(|_| {
         UpError::Document(DocumentError::Rule {
@@ -211,7 +212,8 @@ async fn start_gateway(document: &BlueGreen) -> Result<Gateway, UpError> {
             rule: "an address with a port, such as 127.0.0.1:8080".into(),
         })
     })?;
-    Gateway::start(GatewayOptions::new(listen)).await.map_err(|error| match error {
+    let options = GatewayOptions { acknowledged_lsn, ..GatewayOptions::new(listen) };
+    Gateway::start(options).await.map_err(|error| match error {
         gateway::StartError::AddressInUse { address } => UpError::PortInUse { address, field: field.into() },
         gateway::StartError::Listen { address, source } => {
             UpError::Address { address, field: field.into(), why: source.to_string() }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::Colour;
-use wire::admin::NodeState;
+use wire::admin::{Lsn, NodeState};
 
 /// Pauses between looks at a process on its way up: short at first, for then it usually takes milliseconds.
 const POLL_MIN: Duration = Duration::from_millis(5);
@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     kept: Option<Kept>,
     /// Crashes without a long life between them.
     crashes: u32,
+    /// Where the process that was found running stood.
+    found_lsn: Lsn,
 }
 
 /// A process and the time it was first seen by this supervisor.
@@ -62,7 +64,8 @@ impl Keeper {
         let admin_token = options.folder.admin_token()?;
         let Found { record, process, strays } = find(&options, colour)?;
         let http = client::Http::new();
-        let mut keeper = Self { colour, options, status, other, admin_token, http, record, kept: None, crashes: 0 };
+        let mut keeper =
+            Self { colour, options, status, other, admin_token, http, record, kept: None, crashes: 0, found_lsn: 0 };
         for stray in strays {
             keeper.end_stray(stray).await?;
         }
@@ -78,6 +81,7 @@ impl Keeper {
                 if keeper.record.as_ref().is_some_and(|record| record.served) {
                     let answer = keeper.wait_for_answer(&mut kept.process).await;
                     kept.ready = answer.as_ref().is_some_and(|state| state.ready);
+                    keeper.found_lsn = answer.as_ref().map_or(0, |state| state.lsn);
                     answer.is_some()
                 } else {
                     true
@@ -97,6 +101,10 @@ impl Keeper {
         keeper.publish_running(&kept);
         keeper.kept = Some(kept);
         Ok(keeper)
+    }
+
+    pub fn found_lsn(&self) -> Lsn {
+        self.found_lsn
     }
 
     /// Does what is wanted until nobody can want anything any more; a process that runs then goes on.

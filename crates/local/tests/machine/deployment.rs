@@ -196,6 +196,9 @@ async fn a_killed_up_leaves_the_nodes_and_the_next_one_takes_over() {
     assert_eq!(&blue(&up).process, node);
     assert_eq!(place.starts(Blue).len(), 1);
     assert_eq!(get(up.address(), "/health", &[]).await.unwrap(), (200, "1.0.0".into()));
+    // What the first one's gateway acknowledged is not known to its successor one by one, so all reads demand all of it.
+    let metrics = up.gateway().prometheus_text();
+    assert!(metrics.contains("\njadeshift_gateway_lsn_min 7\n"), "{metrics}");
     // It is watched like one of its own.
     crate::place::signal(node, "-KILL");
     until("another process", || match up.platform().status(Blue) {

@@ -150,7 +150,7 @@ impl Node {
             ready: role != Role::Waiting,
             role,
             epoch_seen,
-            lsn: 0,
+            lsn: 7,
             lsn_epoch: 0,
             failed: None,
             held_writes: 0,
