@@ -36,8 +36,8 @@ pub use reader::{Batch, LogReader, ReadError};
 pub use recovery::{Cut, Damage, OpenError, Recovery};
 pub use segment::{RecordError, SegmentHeaderError};
 pub use snapshot::{
-    ITEM_BYTES_MAX, SNAPSHOT_VERSION, SnapshotDecoder, SnapshotEncoder, SnapshotError, SnapshotFormatError,
-    SnapshotHeader, SnapshotItem, SnapshotReader, SnapshotRecord, SnapshotTrailer, SnapshotWriter,
+    ITEM_BYTES_MAX, ReceivedSnapshot, SNAPSHOT_VERSION, SnapshotDecoder, SnapshotEncoder, SnapshotError,
+    SnapshotFormatError, SnapshotHeader, SnapshotItem, SnapshotReader, SnapshotRecord, SnapshotTrailer, SnapshotWriter,
 };
 
 /// Position of a record in the one history; the first is 1.

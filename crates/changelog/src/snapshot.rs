@@ -2,7 +2,8 @@
 //!
 //! A snapshot is a [header](SnapshotHeader), items in order, and a [trailer](SnapshotTrailer). Each is one record: see
 //! [`record`]. A file is named by generation and LSN (`snapshot/0000000001-00000000000000000042.snap`) and gets its
-//! name only when all of it is on disk; then older ones are removed.
+//! name only when all of it is on disk; then older ones are removed. One that comes from another node grows as
+//! `snapshot/received.part`, which outlives the process: see [`ReceivedSnapshot`].
 
 use std::fs;
 use std::io;
@@ -12,15 +13,18 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::Lsn;
+use crate::data_dir::DataDir;
 use crate::epochs::{Start, StartError};
 
 mod reader;
+mod received;
 mod record;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use reader::SnapshotReader;
+pub use received::ReceivedSnapshot;
 pub use record::{SnapshotDecoder, SnapshotEncoder, SnapshotFormatError, SnapshotItem, SnapshotRecord};
 pub use writer::SnapshotWriter;
 
@@ -69,6 +73,11 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Snap
 
 /// Generation and LSN, in the order of which snapshots follow each other.
 type Key = (u64, Lsn);
+
+/// Where the snapshot is that another node sends, until it is whole.
+fn received_path(dir: &DataDir) -> PathBuf {
+    dir.snapshot_dir().join("received.part")
+}
 
 fn file_name((generation, lsn): Key) -> String {
     format!("{generation:010}-{lsn:020}.snap")

@@ -100,6 +100,11 @@ impl SnapshotEncoder {
         SnapshotEncoder::default()
     }
 
+    /// Goes on with a snapshot of which so many items exist already.
+    pub fn resuming(items: u64) -> SnapshotEncoder {
+        SnapshotEncoder { items }
+    }
+
     /// Items encoded so far.
     pub fn items(&self) -> u64 {
         self.items
@@ -207,6 +212,17 @@ impl Default for SnapshotDecoder {
 impl SnapshotDecoder {
     pub fn new() -> SnapshotDecoder {
         SnapshotDecoder::default()
+    }
+
+    /// To be told between the header and the first item of a stream that goes on with a snapshot: so many items came in
+    /// an earlier stream.
+    pub fn resume(&mut self, items: u64) {
+        self.items = items;
+    }
+
+    /// Items taken so far, those of earlier streams included.
+    pub fn items(&self) -> u64 {
+        self.items
     }
 
     /// Adds bytes that continue those pushed before.

@@ -191,3 +191,81 @@ fn records_out_of_place_are_refused() {
     let error = writer.item(&vec![0; ITEM_BYTES_MAX + 1]).unwrap_err();
     assert!(matches!(error, SnapshotError::Refused { error: SnapshotFormatError::TooLong { .. }, .. }), "{error}");
 }
+
+/// Writes the first `sent` items as a node that receives them would, and gives up.
+fn receive_part(dir: &DataDir, sent: &[Bytes], stream: &[u8]) {
+    let (mut decoder, mut writer) = (SnapshotDecoder::new(), None);
+    decoder.push(stream);
+    for _ in 0..=sent.len() {
+        match decoder.next().unwrap() {
+            Some(SnapshotRecord::Header(_)) => writer = Some(SnapshotWriter::receive(dir, &header(5, 2)).unwrap()),
+            Some(SnapshotRecord::Item(item)) => writer.as_mut().unwrap().item_encoded(&item).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_received_part_is_gone_on_with_wherever_it_was_cut() {
+    let mut random = Random::seeded(5);
+    let sent = items(&mut random, 30, 200);
+    let (mut encoder, mut stream) = (SnapshotEncoder::new(), Vec::new());
+    encoder.header(&header(5, 7), &mut stream).unwrap();
+    sent.iter().for_each(|item| encoder.item(item, &mut stream).unwrap());
+    let part = |dir: &DataDir| dir.snapshot_dir().join("received.part");
+    let (_folder, dir) = data_dir();
+    receive_part(&dir, &sent, &stream);
+    let whole = fs::read(part(&dir)).unwrap();
+    assert!(SnapshotReader::open_latest(&dir).unwrap().is_none(), "it is no snapshot yet");
+    for round in 0..200 {
+        let mut found = whole.clone();
+        let at = random.below(whole.len() as u64) as usize;
+        match round % 3 {
+            0 => found.truncate(at),
+            1 => found[at] ^= 1 << random.below(8),
+            _ => found[at..].fill(0),
+        }
+        fs::write(part(&dir), &found).unwrap();
+        let Some(mut received) = ReceivedSnapshot::open(&dir).unwrap() else {
+            assert!(at < 200, "the header was whole: {at}");
+            continue;
+        };
+        assert_eq!(received.header(), &header(5, 2));
+        let mut kept = Vec::new();
+        while let Some(item) = received.next_item().unwrap() {
+            kept.push(item.payload());
+        }
+        assert_eq!(kept, sent[..kept.len()], "round {round}");
+        let mut writer = received.go_on().unwrap();
+        // The sender goes on behind what is there.
+        let (mut encoder, mut rest) = (SnapshotEncoder::resuming(kept.len() as u64), Vec::new());
+        encoder.header(&header(5, 7), &mut rest).unwrap();
+        sent[kept.len()..].iter().for_each(|item| encoder.item(item, &mut rest).unwrap());
+        encoder.trailer(b"end", &mut rest).unwrap();
+        let mut decoder = SnapshotDecoder::new();
+        decoder.push(&rest);
+        assert!(matches!(decoder.next(), Ok(Some(SnapshotRecord::Header(_)))));
+        decoder.resume(kept.len() as u64);
+        while let Some(SnapshotRecord::Item(item)) = decoder.next().unwrap() {
+            writer.item_encoded(&item).unwrap();
+        }
+        decoder.finish().unwrap();
+        let path = writer.finish(b"end").unwrap();
+        assert!(!part(&dir).exists());
+        assert_eq!(read(&mut SnapshotReader::open_latest(&dir).unwrap().unwrap()).unwrap(), sent, "round {round}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_received_part_is_removed_only_when_asked() {
+    let (_folder, dir) = data_dir();
+    ReceivedSnapshot::remove(&dir).unwrap();
+    let mut writer = SnapshotWriter::receive(&dir, &header(5, 1)).unwrap();
+    writer.item(b"x").unwrap();
+    drop(writer);
+    let mut received = ReceivedSnapshot::open(&dir).unwrap().unwrap();
+    assert_eq!(received.next_item().unwrap().unwrap().payload(), b"x"[..]);
+    ReceivedSnapshot::remove(&dir).unwrap();
+    assert!(ReceivedSnapshot::open(&dir).unwrap().is_none());
+}

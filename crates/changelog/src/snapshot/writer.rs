@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::{
     SnapshotEncoder, SnapshotError, SnapshotFormatError, SnapshotHeader, SnapshotItem, file_name, io_error, list,
+    received_path,
 };
 use crate::data_dir::DataDir;
 use crate::durable::{create_dir, create_file, sync_dir};
@@ -13,9 +14,12 @@ use crate::durable::{create_dir, create_file, sync_dir};
 const BUFFER_BYTES: usize = 1 << 20;
 /// Small pieces, so that a sync of the log does not wait behind a large one.
 const SYNC_EVERY_BYTES: usize = 2 << 20;
+/// A node that receives a snapshot has no log to sync meanwhile; a power failure costs it this much again.
+const SYNC_RECEIVED_EVERY_BYTES: usize = 32 << 20;
 
 /// A snapshot that is being written, under a name that nobody reads. Dropped without [`SnapshotWriter::finish`], or
-/// after an error, it is removed.
+/// after an error, it is removed; one that is [received](SnapshotWriter::receive) is kept, to be
+/// [gone on with](super::ReceivedSnapshot).
 pub struct SnapshotWriter {
     dir: PathBuf,
     _held: DataDir,
@@ -25,6 +29,7 @@ pub struct SnapshotWriter {
     encoder: SnapshotEncoder,
     buffer: Vec<u8>,
     unsynced_bytes: usize,
+    received: bool,
     finished: bool,
 }
 
@@ -34,26 +39,55 @@ impl SnapshotWriter {
     /// # Errors
     /// [`SnapshotError::Start`] if the header cannot be; otherwise the file could not be created.
     pub fn create(dir: &DataDir, header: &SnapshotHeader) -> Result<SnapshotWriter, SnapshotError> {
+        let tmp = dir.snapshot_dir().join(file_name((header.start.generation, header.start.lsn)) + ".tmp");
+        SnapshotWriter::begin(dir, header, tmp, false)
+    }
+
+    /// Starts a snapshot that comes from another node, in the place of one that was not finished.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::create`].
+    pub fn receive(dir: &DataDir, header: &SnapshotHeader) -> Result<SnapshotWriter, SnapshotError> {
+        SnapshotWriter::begin(dir, header, received_path(dir), true)
+    }
+
+    fn begin(
+        held: &DataDir,
+        header: &SnapshotHeader,
+        tmp: PathBuf,
+        received: bool,
+    ) -> Result<SnapshotWriter, SnapshotError> {
         header.start.validate()?;
-        let held = dir.clone();
         let dir = held.snapshot_dir();
         create_dir(&dir).map_err(io_error("create", &dir))?;
-        let name = file_name((header.start.generation, header.start.lsn));
-        let (path, tmp) = (dir.join(&name), dir.join(name + ".tmp"));
         let file = create_file(&tmp).map_err(io_error("create", &tmp))?;
-        let mut writer = SnapshotWriter {
-            dir,
-            _held: held,
-            path,
-            tmp,
-            file,
-            encoder: SnapshotEncoder::new(),
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            unsynced_bytes: 0,
-            finished: false,
-        };
+        let encoder = SnapshotEncoder::new();
+        let mut writer = SnapshotWriter::on_file(held, header, (tmp, file), encoder, received);
         writer.encode(|encoder, buffer| encoder.header(header, buffer))?;
         Ok(writer)
+    }
+
+    /// A writer that appends to a file.
+    pub(super) fn on_file(
+        held: &DataDir,
+        header: &SnapshotHeader,
+        (tmp, file): (PathBuf, File),
+        encoder: SnapshotEncoder,
+        received: bool,
+    ) -> SnapshotWriter {
+        let dir = held.snapshot_dir();
+        SnapshotWriter {
+            path: dir.join(file_name((header.start.generation, header.start.lsn))),
+            dir,
+            _held: held.clone(),
+            tmp,
+            file,
+            encoder,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            unsynced_bytes: 0,
+            received,
+            finished: false,
+        }
     }
 
     /// Adds an item.
@@ -110,7 +144,8 @@ impl SnapshotWriter {
         self.unsynced_bytes += self.buffer.len();
         self.buffer.clear();
         self.buffer.shrink_to(2 * BUFFER_BYTES);
-        if self.unsynced_bytes >= SYNC_EVERY_BYTES {
+        let every_bytes = if self.received { SYNC_RECEIVED_EVERY_BYTES } else { SYNC_EVERY_BYTES };
+        if self.unsynced_bytes >= every_bytes {
             self.file.sync_data().map_err(io_error("sync", &self.tmp))?;
             self.unsynced_bytes = 0;
         }
@@ -136,7 +171,10 @@ impl SnapshotWriter {
 
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
-        if !self.finished {
+        if self.received && !self.finished {
+            // What does not reach the file comes again.
+            let _ = self.file.write_all(&self.buffer);
+        } else if !self.finished {
             // Left behind it is removed by `SnapshotReader::open_latest`.
             let _ = fs::remove_file(&self.tmp);
         }
