@@ -21,6 +21,7 @@ use crate::fault::Faults;
 use crate::record::Op;
 use crate::sample::ReadSample;
 use crate::store::{Digest, Store};
+use crate::surroundings::Execution;
 use acknowledge::{Confirmations, Verdict};
 use bytes::Bytes;
 use changelog::{DataDir, Frame, LogReader};
@@ -399,7 +400,7 @@ impl Node {
         let _ = shutdown.wait_for(|asked| *asked).await;
     }
 
-    /// Finishes what is queued and ends the threads. Blocking.
+    /// Finishes what is queued and ends the threads. Blocking; tasks instead of threads end after it returned.
     pub fn close(&self) {
         self.request_shutdown();
         if self.shared.closed.swap(true, Ordering::SeqCst) {
@@ -407,6 +408,13 @@ impl Node {
         }
         // A full queue is drained by the writer, which leaves when it comes to this task.
         let mut task = Task::Close;
+        if matches!(self.shared.config.surroundings.execution, Execution::Tasks { .. }) {
+            let tasks = self.shared.tasks.clone();
+            // It may have ended already.
+            tokio::spawn(async move { tasks.send(task).await.is_ok() });
+            self.shared.dir.lock().take();
+            return;
+        }
         while let Err(mpsc::error::TrySendError::Full(back)) = self.shared.tasks.try_send(task) {
             task = back;
             std::thread::sleep(Duration::from_millis(1));

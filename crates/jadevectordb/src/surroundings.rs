@@ -2,12 +2,49 @@
 
 use client::Http;
 use clock::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinError;
 
-/// Clock and network of a node.
+/// Clock, network and threads of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// To other nodes.
     pub http: Http,
     /// For what is written down or shown.
     pub clock: Clock,
+    pub execution: Execution,
+}
+
+/// On what the parts of a node run that work beside its requests.
+#[derive(Clone, Default)]
+pub enum Execution {
+    /// On threads of their own.
+    #[default]
+    Threads,
+    /// As tasks of the runtime, one step after the other and nothing at the same time, so that a run can be repeated.
+    /// A group of writes is begun `pace` after its first task came: as if the disk took so long.
+    Tasks { pace: Arc<dyn Fn() -> Duration + Send + Sync> },
+}
+
+impl Execution {
+    /// Does `work` out of the way of the requests.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+        match self {
+            Execution::Threads => tokio::task::spawn_blocking(work).await,
+            Execution::Tasks { .. } => tokio::spawn(async { work() }).await,
+        }
+    }
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Execution::Threads => "Threads",
+            Execution::Tasks { .. } => "Tasks",
+        })
+    }
 }

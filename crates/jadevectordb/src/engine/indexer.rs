@@ -1,7 +1,8 @@
-//! The thread that moves vectors from the scanned tail into the approximate index.
+//! Moving vectors from the scanned tail into the approximate index, on a thread of its own.
 
 use super::Shared;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Vectors moved between two looks at the other databases.
@@ -9,21 +10,31 @@ const STRIDE: usize = 256;
 /// How long a vector may wait when nothing wakes the thread; it is found by scan meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs until the node closes or is gone.
+/// Runs until the node closes or is gone. Blocking.
 pub(super) fn run(shared: &Weak<Shared>) {
-    while let Some(shared) = shared.upgrade() {
-        if shared.closed.load(std::sync::atomic::Ordering::SeqCst) {
-            return;
-        }
-        let moved = round(&shared);
-        drop(shared);
+    while let Some(moved) = round(shared) {
         if moved == 0 {
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-fn round(shared: &Arc<Shared>) -> usize {
+/// As [`run`], as a task.
+pub(super) async fn run_as_task(shared: Weak<Shared>) {
+    while let Some(moved) = round(&shared) {
+        match moved {
+            0 => tokio::time::sleep(PAUSE).await,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// How many vectors were moved; `None` at the end.
+fn round(shared: &Weak<Shared>) -> Option<usize> {
+    let shared = shared.upgrade()?;
+    if shared.closed.load(Ordering::SeqCst) {
+        return None;
+    }
     let databases = shared.store.databases();
     let moved = databases.iter().map(|database| match database.index_some(STRIDE) {
         Ok(moved) => moved,
@@ -32,5 +43,5 @@ fn round(shared: &Arc<Shared>) -> usize {
             0
         }
     });
-    moved.sum()
+    Some(moved.sum())
 }

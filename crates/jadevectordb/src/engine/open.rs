@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::record::Op;
 use crate::sample::ReadSample;
 use crate::store::Store;
+use crate::surroundings::Execution;
 use changelog::{DataDir, DataDirError, Log, LogOptions, Recovery, Start};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -49,7 +50,11 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         store.apply(frame.lsn, Op::decode(&frame.payload)?);
         Ok(())
     };
-    let options = LogOptions { segment_bytes: config.limits.segment_bytes, ..LogOptions::default() };
+    let mut options = LogOptions { segment_bytes: config.limits.segment_bytes, ..LogOptions::default() };
+    if matches!(config.surroundings.execution, Execution::Tasks { .. }) {
+        // Space is prepared by a thread.
+        options.prepare_bytes = 0;
+    }
     let (log, recovery) = Log::open_replaying(&dir, options, &start, replay)?;
     report(&recovery);
     let position = Position { lsn: recovery.last_lsn, epoch: recovery.last_epoch };
@@ -110,8 +115,18 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     }
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
     let weak = Arc::downgrade(&shared);
-    *shared.writer.lock() = Some(thread("writer").spawn(move || run_or_abort(writer)).map_err(OpenError::Thread)?);
-    *shared.indexer.lock() = Some(thread("indexer").spawn(move || indexer::run(&weak)).map_err(OpenError::Thread)?);
+    match shared.config.surroundings.execution.clone() {
+        Execution::Threads => {
+            let writing = thread("writer").spawn(move || run_or_abort(writer)).map_err(OpenError::Thread)?;
+            *shared.writer.lock() = Some(writing);
+            let indexing = thread("indexer").spawn(move || indexer::run(&weak)).map_err(OpenError::Thread)?;
+            *shared.indexer.lock() = Some(indexing);
+        }
+        Execution::Tasks { pace } => {
+            runtime.spawn(writer.run_paced(pace));
+            runtime.spawn(indexer::run_as_task(weak));
+        }
+    }
     let node = Node { shared };
     runtime.spawn(crate::feed::supervise(node.clone()));
     Ok(node)

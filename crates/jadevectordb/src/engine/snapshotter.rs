@@ -2,6 +2,7 @@
 
 use super::{Position, Shared};
 use crate::store::Store;
+use crate::surroundings::Execution;
 use bytes::Bytes;
 use changelog::{DataDir, Log, SnapshotHeader, SnapshotReader, SnapshotWriter, Start};
 use serde::{Deserialize, Serialize};
@@ -113,14 +114,20 @@ pub(crate) fn read_into(mut reader: SnapshotReader, store: &Store) -> Result<(Sn
     Ok((head, SnapshotTail::from_bytes(&tail.meta).map_err(named)?))
 }
 
-/// Decides when a snapshot is due, has it written by a thread of its own, and cuts the log afterwards.
+/// Decides when a snapshot is due, has it written beside the writer, and cuts the log afterwards.
 pub(super) struct Snapshotter {
     /// Log written since the last snapshot.
     pub log_bytes: u64,
     due_bytes: u64,
     dir: DataDir,
     tasks: mpsc::WeakSender<Task>,
-    writing: Option<std::thread::JoinHandle<()>>,
+    writing: Option<Writing>,
+}
+
+/// Who writes a snapshot.
+enum Writing {
+    Thread(std::thread::JoinHandle<()>),
+    Task,
 }
 
 impl Snapshotter {
@@ -135,17 +142,31 @@ impl Snapshotter {
             return;
         }
         self.log_bytes = 0;
+        let execution = shared.config.surroundings.execution.clone();
         let (shared, dir, tasks) = (shared.clone(), self.dir.clone(), self.tasks.clone());
-        let write = move || {
-            let through = write(&shared, &dir);
-            if let Some(tasks) = tasks.upgrade() {
-                // When the node closes meanwhile, the snapshot is used at the next start all the same.
-                let _ = tasks.blocking_send(Task::SnapshotWritten { through });
+        // When the node closes meanwhile, there is nobody to be told; the snapshot is used at the next start all the same.
+        match execution {
+            Execution::Threads => {
+                let write = move || {
+                    let through = write(&shared, &dir);
+                    if let Some(tasks) = tasks.upgrade() {
+                        let _ = tasks.blocking_send(Task::SnapshotWritten { through });
+                    }
+                };
+                match std::thread::Builder::new().name("snapshot".into()).spawn(write) {
+                    Ok(thread) => self.writing = Some(Writing::Thread(thread)),
+                    Err(error) => tracing::error!(%error, "no thread for a snapshot; the next one is tried later"),
+                }
             }
-        };
-        match std::thread::Builder::new().name("snapshot".into()).spawn(write) {
-            Ok(thread) => self.writing = Some(thread),
-            Err(error) => tracing::error!(%error, "no thread for a snapshot; the next one is tried later"),
+            Execution::Tasks { .. } => {
+                self.writing = Some(Writing::Task);
+                tokio::spawn(async move {
+                    let through = write(&shared, &dir);
+                    if let Some(tasks) = tasks.upgrade() {
+                        let _ = tasks.send(Task::SnapshotWritten { through }).await;
+                    }
+                });
+            }
         }
     }
 
@@ -178,7 +199,7 @@ impl Snapshotter {
 
     /// Waits for a snapshot that is being written.
     pub fn finish(&mut self) {
-        if let Some(thread) = self.writing.take()
+        if let Some(Writing::Thread(thread)) = self.writing.take()
             && thread.join().is_err()
         {
             tracing::error!("writing a snapshot panicked");

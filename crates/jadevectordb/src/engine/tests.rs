@@ -403,3 +403,31 @@ async fn held_writes_are_bounded_in_number_and_bytes() {
     assert_eq!(running.node.held_writes(), 0);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_of_tasks_does_all_that_one_of_threads_does() {
+    let dir = TempDir::new().unwrap();
+    let mut config = forgetful(dir.path());
+    config.surroundings.execution = Execution::Tasks { pace: Arc::new(|| Duration::from_millis(1)) };
+    // Databases are only indexed above their bound.
+    config.index.exact_up_to = 0;
+    let node = Node::open(config.clone()).unwrap();
+    node.write(create()).await.unwrap();
+    for round in 0..10 {
+        write_many(&node, round * 100..(round + 1) * 100).await;
+    }
+    let snapshot_dir = node.dir().unwrap().snapshot_dir();
+    eventually("a snapshot", || std::fs::read_dir(&snapshot_dir).is_ok_and(|mut entries| entries.next().is_some()))
+        .await;
+    eventually("an index", || node.store().unindexed() == 0).await;
+    let before = node.digest_now().await.unwrap();
+    node.close();
+    let mut reopened = Node::open(config.clone());
+    let end = Instant::now() + WAIT;
+    while reopened.is_err() {
+        assert!(Instant::now() < end, "the folder was not let go");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        reopened = Node::open(config.clone());
+    }
+    assert_eq!(reopened.unwrap().digest_now().await.unwrap(), before);
+}

@@ -1,4 +1,4 @@
-//! The writer thread: the one owner of log, store and role.
+//! The writer: the one owner of log, store and role, on a thread of its own.
 
 use super::role::{Change, RoleError, RoleFile};
 use super::snapshotter::{SnapshotTail, Snapshotter, Through, copy_folder};
@@ -8,6 +8,7 @@ use crate::store::{Database, Digest, Store};
 use bytes::Bytes;
 use changelog::{Frame, Log, SnapshotWriter, Start};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role, Sealed};
 
@@ -67,22 +68,43 @@ pub(super) struct Group {
 }
 
 impl Writer {
+    /// Works until it is told to close. Blocking.
     pub fn run(mut self) {
         while let Some(task) = self.tasks.blocking_recv() {
-            let mut taken = 1;
-            let mut open = self.take(task);
-            while open && taken < GROUP_TASKS_MAX && self.group.bytes < GROUP_BYTES_MAX {
-                let Ok(task) = self.tasks.try_recv() else { break };
-                taken += 1;
-                open = self.take(task);
-            }
-            self.commit();
-            if !open {
+            if !self.turn(task) {
                 break;
             }
-            self.snapshotter.consider(&self.shared, self.position);
         }
         self.snapshotter.finish();
+    }
+
+    /// As [`Writer::run`], as a task.
+    pub async fn run_paced(mut self, pace: Arc<dyn Fn() -> Duration + Send + Sync>) {
+        while let Some(task) = self.tasks.recv().await {
+            let wait = pace();
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            if !self.turn(task) {
+                break;
+            }
+        }
+    }
+
+    /// Does `task` and what has queued up behind it as one group; false when one of them was the last.
+    fn turn(&mut self, task: Task) -> bool {
+        let mut taken = 1;
+        let mut open = self.take(task);
+        while open && taken < GROUP_TASKS_MAX && self.group.bytes < GROUP_BYTES_MAX {
+            let Ok(task) = self.tasks.try_recv() else { break };
+            taken += 1;
+            open = self.take(task);
+        }
+        self.commit();
+        if open {
+            self.snapshotter.consider(&self.shared, self.position);
+        }
+        open
     }
 
     /// Takes one task; false when it was the last.

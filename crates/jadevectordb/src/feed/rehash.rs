@@ -21,7 +21,7 @@ pub async fn rehash(node: &Node) -> Result<Rehash, String> {
     for _ in 0..ATTEMPTS {
         let (position, digest) = node.digest_now().await.map_err(|error| error.to_string())?;
         let worker = node.clone();
-        let reading = tokio::task::spawn_blocking(move || from_storage(&worker, position.lsn));
+        let reading = node.config().surroundings.execution.aside(move || from_storage(&worker, position.lsn));
         match reading.await.map_err(|error| error.to_string())? {
             Ok(store) => {
                 let storage = store.digest();
