@@ -1,4 +1,5 @@
-//! A read: to the colour the coin or the header picks, and if that gives no answer or a server error, to the other one.
+//! A read: to the colour the coin or the header picks, and if that gives no answer, a server error, or does not know who
+//! asks, to the other one.
 
 use super::Asked;
 use super::attempt::{Failure, attempt};
@@ -9,7 +10,7 @@ use crate::pool::Backend;
 use crate::refusal::Refusal;
 use crate::routing::Table;
 use crate::session::Session;
-use http::Response;
+use http::{Response, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wire::{ByColour, Colour};
@@ -31,7 +32,7 @@ pub(super) async fn read(
     let demand = outgoing.headers_mut().and_then(|headers| own_writes.demand(asked.credential, headers));
     let mut read = Read { session, outgoing, wanted: asked.wanted, demand, counted: ByColour::default() };
     let failure = match read.ask(&first).await {
-        Ok(response) if response.status().is_server_error() => return Ok(read.unless_better(response, &first).await),
+        Ok(response) if read.is_doubtful(&response, &first) => return Ok(read.unless_better(response, &first).await),
         Ok(response) => return Ok(response),
         Err(failure) => failure,
     };
@@ -79,8 +80,16 @@ impl Read<'_> {
         Box::pin(attempt(self.session, backend, &mut self.outgoing, true, &mut self.counted)).await
     }
 
-    /// The other colour's answer, if it has a better one than the server error of the first. The error was counted against
-    /// the first already, unless it only lags: what is repeated here hides nothing from those who judge.
+    /// The other colour may have a better answer: it is a server error, or a follower does not know a credential. That one
+    /// may be a login of a moment ago, a write like others, but of nobody who was known before it.
+    fn is_doubtful(&self, answer: &Response<AnswerBody>, of: &Backend) -> bool {
+        let reigns = |colour| self.session.shared.router.current().routing.primary == Some(colour);
+        let status = answer.status();
+        status.is_server_error() || status == StatusCode::UNAUTHORIZED && reigns(of.colour.other())
+    }
+
+    /// The other colour's answer, if it has a better one than the first. A server error was counted against the first already,
+    /// unless that only lags: what is repeated here hides nothing from those who judge.
     async fn unless_better(mut self, error: Response<AnswerBody>, first: &Arc<Backend>) -> Response<AnswerBody> {
         let Some(second) = self.second_choice(first) else { return error };
         self.session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);

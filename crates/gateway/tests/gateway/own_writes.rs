@@ -185,6 +185,36 @@ async fn a_chosen_environment_shows_the_write_or_says_that_it_cannot() {
     assert_eq!(lsn(&client.send(canary(read("k"), "green")).await), written);
 }
 
+/// A login is a write whose credential nobody knew before, so no LSN can be demanded for it.
+#[tokio::test]
+async fn a_login_that_a_follower_does_not_know_yet_is_asked_of_the_primary() {
+    let knows = |known: &'static [&'static str]| {
+        Node::start(move |seen| async move {
+            let given = seen.headers.get("authorization").map_or("", |value| value.to_str().unwrap());
+            match known.contains(&given) {
+                true => text(StatusCode::OK, "known"),
+                false => text(StatusCode::UNAUTHORIZED, "unknown"),
+            }
+        })
+    };
+    let (blue, green) = (knows(&["Bearer old", "Bearer new"]).await, knows(&["Bearer old"]).await);
+    let table = routing(blue.address, green.address).with_share(Colour::Green, 100);
+    let gateway = start(table.clone()).await;
+    let mut client = Client::open(gateway.address()).await;
+    assert_eq!(client.send(read("old")).await.colour(), "green");
+    let answer = client.send(read("new")).await;
+    assert_eq!((answer.status, answer.colour()), (StatusCode::OK, "blue"));
+    // What the primary does not know either is unknown, and the primary itself is not doubted.
+    let answer = client.send(read("wrong")).await;
+    assert_eq!((answer.status, answer.colour()), (StatusCode::UNAUTHORIZED, "blue"));
+    let asked = green.seen();
+    gateway.set_routing(table.with_share(Colour::Green, 0));
+    assert_eq!(client.send(read("wrong")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(green.seen(), asked);
+    let metrics = gateway.metrics();
+    assert_eq!((metrics.blue.read_errors, metrics.green.read_errors), (0, 0));
+}
+
 #[tokio::test]
 async fn only_acknowledged_writes_are_demanded_and_the_client_may_demand_more() {
     let (blue, green) = pair().await;
