@@ -220,17 +220,24 @@ impl Handover<'_> {
         }
     }
 
-    /// Step 7. Traffic does not wait for an old primary that is gone: it follows when it returns.
+    /// Step 7. Traffic does not wait longer than writes do for an old primary that is gone or cannot turn around (its disk may
+    /// be full): sealed in this epoch it admits nothing, the new one reigns, and it follows when it can.
     fn turn_around(&self, lsn: Lsn) -> Next {
         let (look, from, to) = (self.look, self.from(), self.to);
         let next = Stage::MovingTraffic { lsn };
         if let Err(why) = look.up(to) {
             return self.lost(&why, format!("{to} is primary and does not answer: {why}"));
         }
-        let gone = *look.seen.nodes.get(from) == NodeObservation::Stopped || self.hold_expired(self.since_ms).is_some();
+        let late = self.hold_expired(self.since_ms).is_some();
+        let gone = late || *look.seen.nodes.get(from) == NodeObservation::Stopped;
         match look.up(from).map(|node| &node.role) {
             Ok(Role::Follower { epoch, .. }) if *epoch >= self.epoch => {
                 let why = format!("{from} follows {to} and forwards the writes that waited; all traffic moves to {to}");
+                look.change(why, |state| self.stage(state, next))
+            }
+            Ok(role) if late => {
+                let is = text::role(role);
+                let why = format!("{from} is to follow {to} and is {is} still; all traffic moves to {to} without it");
                 look.change(why, |state| self.stage(state, next))
             }
             Ok(role) => look.stay(format!("{from} is to follow {to}; it is {}", text::role(role))),

@@ -345,11 +345,20 @@ fn a_reign_of_an_older_epoch_is_no_promotion() {
 fn traffic_waits_until_the_old_primary_follows_in_the_new_epoch() {
     let mut scene = handover(Stage::TurningAround { lsn: 100 });
     scene.up(Colour::Green, primary(2), 100);
-    scene.now_ms = LATE_MS;
     assert_stays(&scene, "blue is to follow green; it is sealed in epoch 2");
     scene.up(Colour::Blue, follower(Colour::Blue, 1), 100);
     assert_stays(&scene, "it is a follower in epoch 1");
     scene.up(Colour::Blue, follower(Colour::Blue, 2), 100);
+    assert_eq!(stage(&scene), Stage::MovingTraffic { lsn: 100 });
+}
+
+#[test]
+fn traffic_does_not_wait_longer_than_writes_for_an_old_primary_that_cannot_follow() {
+    let mut scene = handover(Stage::TurningAround { lsn: 100 });
+    scene.up(Colour::Green, primary(2), 100);
+    scene.now_ms = 1_000;
+    assert_stays(&scene, "blue is to follow green; it is sealed in epoch 2");
+    scene.now_ms = 1_001;
     assert_eq!(stage(&scene), Stage::MovingTraffic { lsn: 100 });
 }
 
