@@ -3,6 +3,7 @@
 mod crashes;
 mod fake_nodes;
 mod fake_platform;
+mod published_bugs;
 mod rollouts;
 mod stage;
 mod troubles;

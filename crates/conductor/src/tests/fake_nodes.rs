@@ -32,8 +32,14 @@ pub(super) struct Manners {
     pub refuses_proof: bool,
     /// Confirms nothing to its primary.
     pub confirms_nothing: bool,
+    /// Writes under way when a seal comes: they are finished, and acknowledged, before it holds.
+    pub finishes_at_seal: Lsn,
     /// Calls that are refused the next time.
     pub refuses_once: Vec<&'static str>,
+    /// Calls that are always refused.
+    pub refuses: Vec<&'static str>,
+    /// Calls that are obeyed the next time, and whose answer is lost.
+    pub loses_answer_once: Vec<&'static str>,
     /// Searches that it remembers.
     pub sample: usize,
 }
@@ -52,6 +58,8 @@ pub(super) struct FakeNodes {
     nodes: Arc<Mutex<ByColour<FakeNode>>>,
     /// Role calls that were obeyed, in order, and broken rules.
     pub calls: Arc<Mutex<Vec<String>>>,
+    /// Where each history stood when it was sealed.
+    pub seals: Arc<Mutex<Vec<Lsn>>>,
     pub broken: Arc<Mutex<Vec<String>>>,
     pub peers: ByColour<Peer>,
 }
@@ -81,6 +89,7 @@ impl FakeNodes {
         let nodes = Self {
             nodes: Arc::new(Mutex::new(nodes)),
             calls: Arc::default(),
+            seals: Arc::default(),
             broken: Arc::default(),
             peers: ByColour::from_fn(peer),
         };
@@ -103,12 +112,16 @@ impl FakeNodes {
         self.nodes.lock().get(colour).lsn
     }
 
-    /// Whether this call is to be refused this once.
+    /// Whether this call is to be refused.
     fn refuses(&self, colour: Colour, call: &str) -> bool {
         let mut nodes = self.nodes.lock();
-        let refused = &mut nodes.get_mut(colour).manners.refuses_once;
-        let position = refused.iter().position(|refused| *refused == call);
-        position.map(|position| refused.remove(position)).is_some()
+        let manners = &mut nodes.get_mut(colour).manners;
+        manners.refuses.contains(&call) || this_once(&mut manners.refuses_once, call)
+    }
+
+    /// Whether the answer to this call is to be lost.
+    fn loses_answer(&self, colour: Colour, call: &str) -> bool {
+        this_once(&mut self.nodes.lock().get_mut(colour).manners.loses_answer_once, call)
     }
 
     fn manners(&self, colour: Colour) -> Manners {
@@ -185,18 +198,27 @@ impl FakeNodes {
             if epoch < node.epoch_seen {
                 return Err(error(AdminErrorCode::StaleEpoch, format!("{call} {epoch} is over")));
             }
+            if call == "seal" && matches!(node.role, Role::Primary { .. }) {
+                node.lsn += node.manners.finishes_at_seal;
+            }
             let Some(role) = rule(&node.role, node.lsn) else {
                 return Err(error(AdminErrorCode::WrongState, format!("{call} does not fit {:?}", node.role)));
             };
             if role != node.role {
                 self.calls.lock().push(format!("{colour} {call} {epoch}"));
+                if let Role::Sealed { lsn, .. } = &role {
+                    self.seals.lock().push(*lsn);
+                }
             }
             (node.role, node.epoch_seen) = (role, epoch);
             if nodes.iter().all(|(_, node)| matches!(node.role, Role::Primary { .. })) {
                 self.broken.lock().push(format!("both are primary after {colour} {call} {epoch}"));
             }
         }
-        Ok(self.state(colour))
+        match self.loses_answer(colour, call) {
+            true => Err(refused("this answer is lost")),
+            false => Ok(self.state(colour)),
+        }
     }
 
     /// What its writes wait for is changed by a call, and begins with a reign.
@@ -217,6 +239,11 @@ impl FakeNodes {
         let wrong = if node.manners.wrong_digest { "wrong-" } else { "" };
         (node.lsn >= lsn).then(|| Digest { lsn, digest: format!("{wrong}digest-{lsn}"), records: lsn })
     }
+}
+
+fn this_once(calls: &mut Vec<&'static str>, call: &str) -> bool {
+    let position = calls.iter().position(|listed| *listed == call);
+    position.map(|position| calls.remove(position)).is_some()
 }
 
 fn router(call: Call) -> Router {
@@ -336,7 +363,10 @@ async fn marker(State((nodes, colour)): State<Call>) -> Response {
 async fn digest(State((nodes, colour)): State<Call>, Query(query): Query<BTreeMap<String, Lsn>>) -> Response {
     // A marker's digest is asked for in the checks as well; only the one at a seal is refused.
     let at_seal = matches!(nodes.role(colour.other()), Role::Sealed { .. });
-    let attempts = if at_seal && nodes.refuses(colour, "digest") { 0 } else { 500 };
+    let refused_at_seal = at_seal && nodes.refuses(colour, "digest");
+    // A feed that is broken brings nothing that could be waited for.
+    let broken = nodes.manners(colour).frozen_at.is_some_and(|at| at < query["lsn"]);
+    let attempts = if refused_at_seal || broken { 0 } else { 500 };
     for _ in 0..attempts {
         if let Some(digest) = nodes.digest(colour, query["lsn"]) {
             return json(digest);
