@@ -7,17 +7,15 @@
 //! | `log/` | segments |
 //! | `snapshot/` | snapshots |
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::any::Any;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::durable::{DurableWriteError, create_dir, write_file_durably};
+use crate::disk::{Disk, HoldError, LocalDisk, read_whole};
+use crate::durable::{DurableWriteError, write_file_durably};
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +33,10 @@ pub struct DataDir {
 
 #[derive(Debug)]
 struct Held {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Dropped at the end.
+    _hold: Box<dyn Any + Send + Sync>,
 }
 
 /// Why a data folder cannot be used.
@@ -78,11 +77,47 @@ impl DataDir {
     /// [`DataDirError::InUse`] if anyone holds it, this process included; [`DataDirError::FormatNewer`] and the other
     /// format errors before anything in it is changed but `LOCK`.
     pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
+        DataDir::open_on(Arc::new(LocalDisk), path)
+    }
+
+    /// As [`DataDir::open`], on a disk of the caller's choice: everything in the folder is on it.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<DataDir, DataDirError> {
         let path = std::path::absolute(path).map_err(|error| DataDirError::Create { path: path.to_owned(), error })?;
-        create_dir(&path).map_err(|error| DataDirError::Create { path: path.clone(), error })?;
-        let lock = lock(&path)?;
-        check_format(&path)?;
-        Ok(DataDir { held: Arc::new(Held { path, _lock: lock }) })
+        disk.create_dir(&path).map_err(|error| DataDirError::Create { path: path.clone(), error })?;
+        let hold = disk.hold(&path).map_err(|error| match error {
+            HoldError::Held { pid } => DataDirError::InUse { path: path.clone(), pid },
+            HoldError::Io(error) => DataDirError::Lock { path: path.join("LOCK"), error },
+        })?;
+        check_format(&*disk, &path)?;
+        Ok(DataDir { held: Arc::new(Held { disk, path, _hold: hold }) })
+    }
+
+    /// What the folder is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.held.disk
+    }
+
+    /// The content of a file of the folder; `None` if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match read_whole(&*self.held.disk, &self.held.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Replaces a file of the folder. After a crash at any moment it has its old or its new content; when the call
+    /// returned `Ok` it has the new one. One caller at a time for each name.
+    ///
+    /// # Errors
+    /// Names the step that failed.
+    pub fn write_durably(&self, name: &str, bytes: &[u8]) -> Result<(), DurableWriteError> {
+        write_file_durably(&*self.held.disk, &self.held.path.join(name), bytes)
     }
 
     pub fn path(&self) -> &Path {
@@ -100,43 +135,16 @@ impl DataDir {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, DataDirError> {
-    let path = dir.join("LOCK");
-    let failed = |error| DataDirError::Lock { path: path.clone(), error };
-    // Not emptied here: until the lock is ours, the file names its holder.
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // The process id is a courtesy: without it the refusal is the same.
-            let _ = (&mut file).take(32).read_to_string(&mut text);
-            return Err(DataDirError::InUse { path: dir.to_owned(), pid: text.trim().parse().ok() });
-        }
-        Err(errno) => return Err(failed(errno.into())),
-    }
-    file.set_len(0).map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
-}
-
-fn check_format(dir: &Path) -> Result<(), DataDirError> {
+fn check_format(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
     let path = dir.join("FORMAT");
-    let text = match fs::read(&path) {
+    let text = match read_whole(disk, &path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // FORMAT is the first thing written: what is there without it was not written by us.
-            if let Some(entry) = ["log", "snapshot"].into_iter().find(|entry| dir.join(entry).exists()) {
+            if let Some(entry) = ["log", "snapshot"].into_iter().find(|entry| disk.exists(&dir.join(entry))) {
                 return Err(DataDirError::FormatMissing { path: dir.to_owned(), entry });
             }
-            write_file_durably(&path, format!("{FORMAT_WORD} {DATA_FORMAT}\n").as_bytes())?;
+            write_file_durably(disk, &path, format!("{FORMAT_WORD} {DATA_FORMAT}\n").as_bytes())?;
             return Ok(());
         }
         Err(error) => return Err(DataDirError::ReadFormat { path, error }),

@@ -1,13 +1,11 @@
-//! Files and folders whose change has reached the disk when the call returns.
+//! Files whose change has reached the disk when the call returns.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::disk::{Access, Disk};
 
 #[cfg(test)]
 mod tests;
@@ -27,47 +25,28 @@ pub struct DurableWriteError {
 ///
 /// # Errors
 /// Names the step that failed; then the old content is kept.
-pub fn write_file_durably(path: &Path, bytes: &[u8]) -> Result<(), DurableWriteError> {
+pub(crate) fn write_file_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DurableWriteError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let tmp = PathBuf::from(name);
-    let result = replace(path, &tmp, bytes);
+    let result = replace(disk, path, &tmp, bytes);
     if result.is_err() {
         // The first error is the one to report; a file left behind is overwritten by the next call.
-        let _ = fs::remove_file(&tmp);
+        let _ = disk.remove_file(&tmp);
     }
     result
 }
 
-fn replace(path: &Path, tmp: &Path, bytes: &[u8]) -> Result<(), DurableWriteError> {
+fn replace(disk: &dyn Disk, path: &Path, tmp: &Path, bytes: &[u8]) -> Result<(), DurableWriteError> {
     let named = |action, path: &Path| {
         let path = path.to_owned();
         move |error| DurableWriteError { action, path, error }
     };
-    let mut file = create_file(tmp).map_err(named("create", tmp))?;
-    file.write_all(bytes).map_err(named("write", tmp))?;
+    let file = disk.open(tmp, Access::Create).map_err(named("create", tmp))?;
+    file.write_all_at(bytes, 0).map_err(named("write", tmp))?;
     file.sync_all().map_err(named("sync", tmp))?;
-    fs::rename(tmp, path).map_err(named("rename into place", path))?;
-    sync_dir(parent_of(path)).map_err(named("sync the folder of", path))
-}
-
-/// Creates `path` (emptied if it exists) for reading and writing by its owner only.
-pub(crate) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// Creates the folder and its parents, 0700, if missing.
-pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    sync_dir(parent_of(path))
-}
-
-/// Makes creations, renames and removals in the folder durable.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    disk.rename(tmp, path).map_err(named("rename into place", path))?;
+    disk.sync_dir(parent_of(path)).map_err(named("sync the folder of", path))
 }
 
 pub(crate) fn parent_of(path: &Path) -> &Path {
@@ -75,19 +54,6 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) => Path::new("."),
         None => path,
-    }
-}
-
-/// Reserves disk space for bytes `from..to`, growing the file; they read as zeros. A file system that cannot reserve
-/// is no error: there the space is found missing when it is written.
-pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from) {
-            Ok(()) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one log of a database node: durability, the change feed, catching up and recovery are all read from it.
 //!
 //! - [`Frame`]: one record of the history (LSN, epoch, payload) and its encoding, the same in files and on the network.
-//! - [`DataDir`]: the folder of a node, held exclusively.
+//! - [`DataDir`]: the folder of a node, held exclusively, on a [`Disk`].
 //! - [`Log`]: segments of frames; a group is appended with one write and made durable with one fdatasync.
 //! - [`LogReader`]: reads durable frames while the log is written.
 //! - [`SnapshotWriter`], [`SnapshotReader`]: the state at one LSN, so that the log before it can be dropped.
@@ -15,6 +15,7 @@
 
 mod bytes_at;
 mod data_dir;
+mod disk;
 mod durable;
 mod epochs;
 mod frame;
@@ -28,7 +29,8 @@ mod snapshot;
 mod testing;
 
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError};
-pub use durable::{DurableWriteError, write_file_durably};
+pub use disk::{Access, Disk, DiskFile, HoldError, LocalDisk, read_whole};
+pub use durable::DurableWriteError;
 pub use epochs::{Start, StartError};
 pub use frame::{FRAME_HEADER_BYTES, FRAME_VERSION, Frame, FrameDecoder, FrameError, PAYLOAD_BYTES_MAX};
 pub use log::{AppendError, Failure, Log, LogOptions, ResetError, TruncateError};

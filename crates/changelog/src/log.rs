@@ -1,7 +1,6 @@
 //! The log as its one writer sees it: append a group, sync it, drop what is no longer needed.
 
 use std::error::Error;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use bytes::BytesMut;
 use parking_lot::RwLock;
 
 use crate::data_dir::DataDir;
-use crate::durable::sync_dir;
+use crate::disk::{Disk, DiskFile};
 use crate::epochs::{EpochList, Start};
 use crate::frame::Frame;
 use crate::prepare::{Preparer, write_zeros};
 use crate::reader::{Group, LogReader, Segment, Shared, State, Tail};
 use crate::recovery::{OpenError, Recovered, Recovery, io_error, recover};
-use crate::segment::{self, HEADER_BYTES, MARK_BYTES, SegmentFile, SegmentHeader, encode_mark};
+use crate::segment::{self, HEADER_BYTES, MARK_BYTES, SegmentHeader, encode_mark};
 use crate::{Epoch, Lsn};
 
 mod errors;
@@ -46,7 +45,7 @@ impl Default for LogOptions {
 /// The open log; it has one owner, which appends. Holds its data folder.
 pub struct Log {
     dir: PathBuf,
-    _held: DataDir,
+    held: DataDir,
     options: LogOptions,
     generation: u64,
     shared: Arc<Shared>,
@@ -65,7 +64,7 @@ pub struct Log {
 
 /// The segment that is appended to.
 struct Active {
-    file: Box<dyn SegmentFile>,
+    file: Arc<dyn DiskFile>,
     path: Arc<Path>,
     salt: u64,
     /// Where the next record goes.
@@ -105,12 +104,13 @@ impl Log {
         mut replay: impl FnMut(Frame) -> Result<(), Box<dyn Error + Send + Sync>>,
     ) -> Result<(Log, Recovery), OpenError> {
         let log_dir = dir.log_dir();
-        let Recovered { mut recovery, mut segments, epochs, active } = recover(&log_dir, start, &mut replay)?;
+        let Recovered { mut recovery, mut segments, epochs, active } =
+            recover(&**dir.disk(), &log_dir, start, &mut replay)?;
         let active = match (active, segments.last()) {
             (Some(file), Some(last)) => Active::reopened(file, last, &options)?,
             _ => {
                 let header = new_header(start.generation, start.lsn, start.epoch());
-                let (active, segment) = Active::created(&log_dir, &header, None, &options)
+                let (active, segment) = Active::created(&**dir.disk(), &log_dir, &header, None, &options)
                     .map_err(|error| OpenError::Io { action: error.action, path: error.path, error: error.error })?;
                 segments.push(segment);
                 recovery.segments = 1;
@@ -119,7 +119,8 @@ impl Log {
         };
         let preparer = match options.prepare_bytes {
             0 => Preparer::none(),
-            _ => Preparer::start().map_err(io_error("start the thread that prepares space in", &log_dir))?,
+            _ => Preparer::start(dir.disk().clone())
+                .map_err(io_error("start the thread that prepares space in", &log_dir))?,
         };
         let state = State {
             generation: start.generation,
@@ -131,7 +132,7 @@ impl Log {
         };
         let log = Log {
             dir: log_dir,
-            _held: dir.clone(),
+            held: dir.clone(),
             options,
             generation: start.generation,
             shared: Arc::new(Shared { state: RwLock::new(state) }),
@@ -253,12 +254,12 @@ impl Log {
                 }
             };
             let named = |error| TruncateError { path: oldest.to_path_buf(), error };
-            match fs::remove_file(&oldest) {
+            match self.held.disk().remove_file(&oldest) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
                 _ => {}
             }
             // One by one, oldest first: a crash may not leave a gap.
-            sync_dir(&self.dir).map_err(named)?;
+            self.held.disk().sync_dir(&self.dir).map_err(named)?;
             self.shared.state.write().segments.pop_front();
             removed += 1;
         }
@@ -297,14 +298,15 @@ impl Log {
         }
         self.settle_for_good();
         let header = new_header(start.generation, start.lsn, start.epoch());
-        let (active, segment) = match Active::created(&self.dir, &header, self.spare.take(), &self.options) {
-            Ok(created) => created,
-            Err(error) => {
-                let failure = Failure { action: error.action, path: error.path, error: Arc::new(error.error) };
-                self.failed = Some(failure.clone());
-                return Err(ResetError::Failed(failure));
-            }
-        };
+        let (active, segment) =
+            match Active::created(&**self.held.disk(), &self.dir, &header, self.spare.take(), &self.options) {
+                Ok(created) => created,
+                Err(error) => {
+                    let failure = Failure { action: error.action, path: error.path, error: Arc::new(error.error) };
+                    self.failed = Some(failure.clone());
+                    return Err(ResetError::Failed(failure));
+                }
+            };
         self.pending.clear();
         self.active = active;
         self.generation = start.generation;
@@ -318,7 +320,7 @@ impl Log {
             std::mem::replace(&mut state.segments, [segment].into())
         };
         for segment in old.iter().filter(|segment| segment.path != self.active.path) {
-            if let Err(error) = fs::remove_file(&segment.path) {
+            if let Err(error) = self.held.disk().remove_file(&segment.path) {
                 // Harmless: it is of an older generation, and the next open tries again.
                 tracing::warn!(path = %segment.path.display(), %error, "an outdated log segment was not removed");
             }
@@ -369,18 +371,18 @@ impl Drop for Log {
         self.settle_for_good();
         if let Some(spare) = self.spare.take() {
             // Left behind it is removed by the next open.
-            let _ = fs::remove_file(spare);
+            let _ = self.held.disk().remove_file(&spare);
         }
     }
 }
 
 impl Active {
-    fn reopened(file: fs::File, last: &Segment, options: &LogOptions) -> Result<Active, OpenError> {
+    fn reopened(file: Arc<dyn DiskFile>, last: &Segment, options: &LogOptions) -> Result<Active, OpenError> {
         let named = |action| io_error(action, &last.path);
-        let mut reserved = file.metadata().map_err(named("read the size of"))?.len();
+        let mut reserved = file.length().map_err(named("read the size of"))?;
         let wanted = (last.end + options.prepare_bytes).min(options.segment_bytes);
         if reserved < wanted && options.prepare_bytes > 0 {
-            match write_zeros(&file, reserved, wanted) {
+            match write_zeros(&*file, reserved, wanted) {
                 Ok(()) => reserved = wanted,
                 // Reading still works; the first append says so.
                 Err(error) if crate::durable::is_disk_full(&error) => {}
@@ -388,7 +390,7 @@ impl Active {
             }
         }
         Ok(Active {
-            file: Box::new(file),
+            file,
             path: last.path.clone(),
             salt: last.salt,
             position: last.end,
@@ -400,17 +402,18 @@ impl Active {
 
     /// Creates a segment; without a spare its space is prepared here.
     fn created(
+        disk: &dyn Disk,
         dir: &Path,
         header: &SegmentHeader,
         spare: Option<PathBuf>,
         options: &LogOptions,
     ) -> Result<(Active, Segment), segment::CreateError> {
         let prepare_bytes = options.prepare_bytes.min(options.segment_bytes);
-        let created = segment::create(dir, header, spare, prepare_bytes)?;
+        let created = segment::create(disk, dir, header, spare, prepare_bytes)?;
         let path: Arc<Path> = Arc::from(created.path.as_path());
-        let segment = Segment::new(*header, path.clone(), Arc::new(created.for_reading));
+        let segment = Segment::new(*header, path.clone(), created.file.clone());
         let active = Active {
-            file: Box::new(created.file),
+            file: created.file,
             path,
             salt: header.salt,
             position: HEADER_BYTES,

@@ -4,14 +4,13 @@
 //! nothing to record. The zeros are written by a thread of their own, so that no append waits for them; when the log is
 //! filled faster than they are written, the append waits for the chunk that is under way and writes on without.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::durable::{create_file, reserve};
+use crate::disk::{Access, Disk, DiskFile};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Small pieces, so that a sync of the log does not wait behind a large one.
@@ -56,12 +55,12 @@ impl Preparer {
         Preparer { link: None, busy: false }
     }
 
-    pub(crate) fn start() -> io::Result<Preparer> {
+    pub(crate) fn start(disk: Arc<dyn Disk>) -> io::Result<Preparer> {
         let (requests, work) = sync_channel::<Request>(1);
         let (done, results) = sync_channel(1);
         let thread = std::thread::Builder::new().name("log-prepare".to_owned()).spawn(move || {
             while let Ok(request) = work.recv() {
-                if done.send(perform(request)).is_err() {
+                if done.send(perform(&*disk, request)).is_err() {
                     break;
                 }
             }
@@ -108,34 +107,34 @@ impl Drop for Preparer {
     }
 }
 
-fn perform(request: Request) -> io::Result<Prepared> {
+fn perform(disk: &dyn Disk, request: Request) -> io::Result<Prepared> {
     match request {
         Request::Extend { path, from, to } => {
             // A descriptor of its own: the kernel reports a failed write-back once to each open file, and the one the
             // log syncs must not miss it.
-            let file = OpenOptions::new().write(true).open(path)?;
-            write_zeros(&file, from, to)?;
+            let file = disk.open(&path, Access::Write)?;
+            write_zeros(&*file, from, to)?;
             Ok(Prepared::Extended { to })
         }
-        Request::Spare { path, bytes } => match create_spare(&path, bytes) {
+        Request::Spare { path, bytes } => match create_spare(disk, &path, bytes) {
             Ok(()) => Ok(Prepared::Spare { path }),
             Err(error) => {
                 // The first error is the one to report; a file left behind is removed by the next open.
-                let _ = std::fs::remove_file(&path);
+                let _ = disk.remove_file(&path);
                 Err(error)
             }
         },
     }
 }
 
-fn create_spare(path: &Path, bytes: u64) -> io::Result<()> {
-    write_zeros(&create_file(path)?, 0, bytes)
+fn create_spare(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<()> {
+    write_zeros(&*disk.open(path, Access::Create)?, 0, bytes)
 }
 
 /// Fills `from..to` with zeros that are on disk.
-pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+pub(crate) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     // Reserving first finds a full disk before any of it is used.
-    reserve(file, from, to)?;
+    file.reserve(from, to)?;
     let (mut at, mut synced) = (from, from);
     while at < to {
         let count = ZEROS.len().min((to - at) as usize);

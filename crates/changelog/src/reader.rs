@@ -4,7 +4,6 @@
 //! frames are read from the segments, found by an index of one entry for each 64 KiB.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use thiserror::Error;
 
+use crate::disk::DiskFile;
 use crate::epochs::{EpochList, Start};
 use crate::frame::{Frame, Layout};
 use crate::segment::{HEADER_BYTES, Record, RecordError, Scanner, SegmentHeader};
@@ -81,7 +81,7 @@ pub(crate) struct Segment {
     pub first_lsn: Lsn,
     pub salt: u64,
     pub path: Arc<Path>,
-    pub file: Arc<File>,
+    pub file: Arc<dyn DiskFile>,
     /// Some frames and where they start, ascending.
     index: Vec<(Lsn, u64)>,
     /// End of the last durable frame.
@@ -89,7 +89,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(header: SegmentHeader, path: Arc<Path>, file: Arc<File>) -> Segment {
+    pub(crate) fn new(header: SegmentHeader, path: Arc<Path>, file: Arc<dyn DiskFile>) -> Segment {
         Segment { first_lsn: header.first_lsn, salt: header.salt, path, file, index: Vec::new(), end: HEADER_BYTES }
     }
 
@@ -117,7 +117,7 @@ impl State {
 /// What is needed to go on without the lock.
 enum Source {
     Memory(Vec<Bytes>),
-    Segment { file: Arc<File>, path: Arc<Path>, salt: u64, offset: u64, end: u64 },
+    Segment { file: Arc<dyn DiskFile>, path: Arc<Path>, salt: u64, offset: u64, end: u64 },
 }
 
 impl LogReader {
@@ -166,7 +166,7 @@ impl LogReader {
         match source {
             Source::Memory(groups) => Ok(Batch::from_memory(&groups, lsn, max_bytes)),
             Source::Segment { file, path, salt, offset, end } => {
-                let scanner = Scanner::new(&file, salt, offset, end, BLOCK_BYTES);
+                let scanner = Scanner::new(&*file, salt, offset, end, BLOCK_BYTES);
                 Batch::from_segment(scanner, &path, lsn, max_bytes)
             }
         }

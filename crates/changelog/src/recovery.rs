@@ -5,15 +5,13 @@
 //! *damage*: the open fails and changes nothing. See [`tail`] for how the two are told apart.
 
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::durable::{create_dir, sync_dir};
+use crate::disk::{Access, Disk, DiskFile};
 use crate::epochs::{EpochList, Start, StartError};
 use crate::frame::Frame;
 use crate::prepare::is_zero;
@@ -124,21 +122,21 @@ pub(crate) struct Recovered {
     pub segments: Vec<Segment>,
     pub epochs: EpochList,
     /// The last segment's file, for appending.
-    pub active: Option<File>,
+    pub active: Option<Arc<dyn DiskFile>>,
 }
 
 /// Called with each record after the snapshot, in order.
 pub(crate) type Replay<'a> = &'a mut dyn FnMut(Frame) -> Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Reads the log in `dir` that continues `start`, repairs its end, and makes what was found durable.
-pub(crate) fn recover(dir: &Path, start: &Start, replay: Replay) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, start: &Start, replay: Replay) -> Result<Recovered, OpenError> {
     start.validate()?;
-    create_dir(dir).map_err(io_error("create", dir))?;
-    let listing = list(dir)?;
+    disk.create_dir(dir).map_err(io_error("create", dir))?;
+    let listing = list(disk, dir)?;
     let mut superseded = Vec::new();
     let mut found = Vec::new();
     for (first_lsn, path) in listing.segments {
-        let (file, bytes, header) = open_segment(&path, first_lsn)?;
+        let (file, bytes, header) = open_segment(disk, &path, first_lsn)?;
         if header.generation > start.generation {
             let (log, snapshot) = (header.generation, start.generation);
             return Err(OpenError::SnapshotOutdated { path: dir.to_owned(), log, snapshot });
@@ -157,10 +155,10 @@ pub(crate) fn recover(dir: &Path, start: &Start, replay: Replay) -> Result<Recov
     scan.check_end()?;
     // From here on the log is known to be sound, and only now is it changed.
     for path in listing.leftovers.iter().chain(&superseded) {
-        fs::remove_file(path).map_err(io_error("remove", path))?;
+        disk.remove_file(path).map_err(io_error("remove", path))?;
     }
-    let active = scan.repair_end()?;
-    sync_dir(dir).map_err(io_error("sync", dir))?;
+    let active = scan.repair_end(disk)?;
+    disk.sync_dir(dir).map_err(io_error("sync", dir))?;
     scan.recovery.superseded_segments = superseded.len();
     Ok(Recovered { recovery: scan.recovery, segments: scan.segments, epochs: scan.epochs, active })
 }
@@ -171,10 +169,9 @@ struct Listing {
     leftovers: Vec<PathBuf>,
 }
 
-fn list(dir: &Path) -> Result<Listing, OpenError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, OpenError> {
     let mut listing = Listing { segments: Vec::new(), leftovers: Vec::new() };
-    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
-        let path = entry.map_err(io_error("list", dir))?.path();
+    for path in disk.list(dir).map_err(io_error("list", dir))? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if let Some(first_lsn) = parse_file_name(name) {
             listing.segments.push((first_lsn, path));
@@ -186,10 +183,14 @@ fn list(dir: &Path) -> Result<Listing, OpenError> {
     Ok(listing)
 }
 
-fn open_segment(path: &Path, first_lsn: Lsn) -> Result<(File, u64, SegmentHeader), OpenError> {
-    let file = File::open(path).map_err(io_error("open", path))?;
-    let bytes = file.metadata().map_err(io_error("read the size of", path))?.len();
-    let header = SegmentHeader::read(&file, bytes, first_lsn)
+fn open_segment(
+    disk: &dyn Disk,
+    path: &Path,
+    first_lsn: Lsn,
+) -> Result<(Arc<dyn DiskFile>, u64, SegmentHeader), OpenError> {
+    let file = disk.open(path, Access::Read).map_err(io_error("open", path))?;
+    let bytes = file.length().map_err(io_error("read the size of", path))?;
+    let header = SegmentHeader::read(&*file, bytes, first_lsn)
         .map_err(io_error("read", path))?
         .map_err(|error| OpenError::SegmentHeader { path: path.to_owned(), error })?;
     Ok((file, bytes, header))
@@ -197,7 +198,7 @@ fn open_segment(path: &Path, first_lsn: Lsn) -> Result<(File, u64, SegmentHeader
 
 struct Found {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     bytes: u64,
     header: SegmentHeader,
 }
@@ -247,9 +248,9 @@ impl<'a> Scan<'a> {
     fn segment(&mut self, found: Found, is_last: bool) -> Result<(), OpenError> {
         let Found { path, file, bytes, header } = found;
         self.check_joint(&path, &header)?;
-        let mut segment = Segment::new(header, Arc::from(path.as_path()), Arc::new(file));
+        let mut segment = Segment::new(header, Arc::from(path.as_path()), file);
         let file = segment.file.clone();
-        let mut scanner = Scanner::new(&file, header.salt, HEADER_BYTES, bytes, BLOCK_BYTES);
+        let mut scanner = Scanner::new(&*file, header.salt, HEADER_BYTES, bytes, BLOCK_BYTES);
         self.unproven_from = HEADER_BYTES;
         self.file_bytes = bytes;
         loop {
@@ -275,13 +276,13 @@ impl<'a> Scan<'a> {
                     self.unproven_from = offset;
                 }
                 Record::End { offset } => {
-                    if !rest_is_zero(&file, offset, bytes).map_err(io_error("read", &path))? {
-                        self.unreadable(&path, &file, &header, offset, is_last, RecordError::Zeros)?;
+                    if !rest_is_zero(&*file, offset, bytes).map_err(io_error("read", &path))? {
+                        self.unreadable(&path, &*file, &header, offset, is_last, RecordError::Zeros)?;
                     }
                     break;
                 }
                 Record::Bad { offset, error } => {
-                    self.unreadable(&path, &file, &header, offset, is_last, error)?;
+                    self.unreadable(&path, &*file, &header, offset, is_last, error)?;
                     break;
                 }
             }
@@ -340,7 +341,7 @@ impl<'a> Scan<'a> {
     fn unreadable(
         &mut self,
         path: &Path,
-        file: &File,
+        file: &dyn DiskFile,
         header: &SegmentHeader,
         offset: u64,
         is_last: bool,
@@ -380,10 +381,10 @@ impl<'a> Scan<'a> {
     ///
     /// What no mark proves to be synced is written again first: if a sync had failed before the crash, the kernel may
     /// hold these bytes as clean although the disk never took them.
-    fn repair_end(&mut self) -> Result<Option<File>, OpenError> {
+    fn repair_end(&mut self, disk: &dyn Disk) -> Result<Option<Arc<dyn DiskFile>>, OpenError> {
         let Some(segment) = self.segments.last() else { return Ok(None) };
         let path = segment.path.clone();
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_error("open", &path))?;
+        let file = disk.open(&path, Access::Write).map_err(io_error("open", &path))?;
         let mut at = self.unproven_from;
         let mut block = vec![0; BLOCK_BYTES.min(segment.end.saturating_sub(at) as usize)];
         while at < segment.end {
@@ -400,7 +401,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn rest_is_zero(file: &File, offset: u64, end: u64) -> io::Result<bool> {
+fn rest_is_zero(file: &dyn DiskFile, offset: u64, end: u64) -> io::Result<bool> {
     let mut at = offset;
     let mut block = vec![0; BLOCK_BYTES.min(end.saturating_sub(at) as usize)];
     while at < end {

@@ -4,15 +4,15 @@
 //! used. A [mark](encode_mark) precedes the first frame that was written after a sync and says "everything before me in
 //! this segment had been synced". So recovery can tell damage from a group that a crash left half-written.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::bytes_at::{u32_at, u64_at};
-use crate::durable::{create_file, is_disk_full, reserve, sync_dir};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::durable::is_disk_full;
 use crate::prepare::write_zeros;
 use crate::{Epoch, Lsn};
 
@@ -93,7 +93,11 @@ impl SegmentHeader {
     }
 
     /// Reads the header of a file that is named by `first_lsn` and has `bytes` bytes.
-    pub(crate) fn read(file: &File, bytes: u64, first_lsn: Lsn) -> io::Result<Result<Self, SegmentHeaderError>> {
+    pub(crate) fn read(
+        file: &dyn DiskFile,
+        bytes: u64,
+        first_lsn: Lsn,
+    ) -> io::Result<Result<Self, SegmentHeaderError>> {
         if bytes < HEADER_BYTES {
             return Ok(Err(SegmentHeaderError::Short { found: bytes }));
         }
@@ -134,36 +138,9 @@ pub(crate) fn parse_file_name(name: &str) -> Option<Lsn> {
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// What the log needs of the file that it appends to; a trait so that tests can let it fail.
-pub(crate) trait SegmentFile: Send {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    fn sync_data(&self) -> io::Result<()>;
-    fn reserve(&self, from: u64, to: u64) -> io::Result<()>;
-    fn set_len(&self, bytes: u64) -> io::Result<()>;
-}
-
-impl SegmentFile for File {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
-    }
-
-    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
-        reserve(self, from, to)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        File::set_len(self, bytes)
-    }
-}
-
 /// A segment that was just created, durably.
 pub(crate) struct Created {
-    pub file: File,
-    pub for_reading: File,
+    pub file: Arc<dyn DiskFile>,
     pub path: PathBuf,
     /// Its length, zeros behind the header.
     pub bytes: u64,
@@ -188,6 +165,7 @@ impl CreateError {
 /// Creates a segment in `dir`, durably: a file with this name always has a complete header. It is made from `spare`, a
 /// file of zeros, or from a new file with `prepare_bytes` of them if the disk has the space.
 pub(crate) fn create(
+    disk: &dyn Disk,
     dir: &Path,
     header: &SegmentHeader,
     spare: Option<PathBuf>,
@@ -199,32 +177,31 @@ pub(crate) fn create(
         move |error| CreateError { action, path, error, in_doubt: false }
     };
     let file = match spare {
-        Some(spare) => OpenOptions::new().read(true).write(true).open(spare).map_err(named("open")),
-        None => new_file(&tmp, prepare_bytes).map_err(named("create")),
+        Some(spare) => disk.open(&spare, Access::Write).map_err(named("open")),
+        None => new_file(disk, &tmp, prepare_bytes).map_err(named("create")),
     };
     let result = file.and_then(|file| {
-        let for_reading = file.try_clone().map_err(named("open"))?;
-        let bytes = file.metadata().map_err(named("read the size of"))?.len().max(HEADER_BYTES);
-        FileExt::write_all_at(&file, &header.encode(), 0).map_err(named("write"))?;
+        let bytes = file.length().map_err(named("read the size of"))?.max(HEADER_BYTES);
+        file.write_all_at(&header.encode(), 0).map_err(named("write"))?;
         file.sync_all().map_err(named("sync"))?;
         let path = dir.join(file_name(header.first_lsn));
-        fs::rename(&tmp, &path).map_err(named("rename into place"))?;
-        match sync_dir(dir) {
-            Ok(()) => Ok(Created { file, for_reading, path, bytes }),
+        disk.rename(&tmp, &path).map_err(named("rename into place"))?;
+        match disk.sync_dir(dir) {
+            Ok(()) => Ok(Created { file, path, bytes }),
             Err(error) => Err(CreateError { action: "sync", path: dir.to_owned(), error, in_doubt: true }),
         }
     });
     if result.as_ref().is_err_and(|error| !error.in_doubt) {
         // The first error is the one to report; a file left behind is removed by the next open.
-        let _ = fs::remove_file(&tmp);
+        let _ = disk.remove_file(&tmp);
     }
     result
 }
 
-fn new_file(path: &Path, prepare_bytes: u64) -> io::Result<File> {
-    let file = create_file(path)?;
+fn new_file(disk: &dyn Disk, path: &Path, prepare_bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+    let file = disk.open(path, Access::Create)?;
     if prepare_bytes > 0
-        && let Err(error) = write_zeros(&file, 0, prepare_bytes)
+        && let Err(error) = write_zeros(&*file, 0, prepare_bytes)
     {
         if !is_disk_full(&error) {
             return Err(error);

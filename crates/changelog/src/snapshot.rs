@@ -5,7 +5,6 @@
 //! name only when all of it is on disk; then older ones are removed. One that comes from another node grows as
 //! `snapshot/received.part`, which outlives the process: see [`ReceivedSnapshot`].
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use thiserror::Error;
 
 use crate::Lsn;
 use crate::data_dir::DataDir;
+use crate::disk::Disk;
 use crate::epochs::{Start, StartError};
 
 mod reader;
@@ -98,15 +98,14 @@ struct Listing {
     leftovers: Vec<PathBuf>,
 }
 
-fn list(dir: &Path) -> Result<Listing, SnapshotError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, SnapshotError> {
     let mut listing = Listing::default();
-    let entries = match fs::read_dir(dir) {
+    let entries = match disk.list(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
         Err(error) => return Err(io_error("list", dir)(error)),
     };
-    for entry in entries {
-        let path = entry.map_err(io_error("list", dir))?.path();
+    for path in entries {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if let Some(key) = parse_file_name(name) {
             listing.snapshots.push((key, path));

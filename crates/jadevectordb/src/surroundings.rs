@@ -1,19 +1,29 @@
 //! What a node stands on. The real thing unless told otherwise, so that a simulation can run the same node.
 
+use changelog::{Disk, LocalDisk};
 use client::Http;
 use clock::Clock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinError;
 
-/// Clock, network and threads of a node.
-#[derive(Debug, Clone, Default)]
+/// Clock, network, disk and threads of a node.
+#[derive(Debug, Clone)]
 pub struct Surroundings {
     /// To other nodes.
     pub http: Http,
     /// For what is written down or shown.
     pub clock: Clock,
+    /// What its data folder is on.
+    pub disk: Arc<dyn Disk>,
     pub execution: Execution,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let (http, clock, execution) = (Http::default(), Clock::default(), Execution::default());
+        Self { http, clock, disk: Arc::new(LocalDisk), execution }
+    }
 }
 
 /// On what the parts of a node run that work beside its requests.

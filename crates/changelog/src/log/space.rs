@@ -16,13 +16,14 @@ impl Log {
         let answer = self.preparer.settle();
         self.absorb(answer)?;
         let header = new_header(self.generation, self.last_lsn, self.last_epoch);
-        let (active, segment) = match Active::created(&self.dir, &header, self.spare.take(), &self.options) {
-            Ok(created) => created,
-            Err(error) if error.is_only_disk_full() => {
-                return Err(AppendError::DiskFull { path: error.path, lsn: header.first_lsn, bytes });
-            }
-            Err(error) => return Err(self.fail(error.action, error.path, error.error)),
-        };
+        let (active, segment) =
+            match Active::created(&**self.held.disk(), &self.dir, &header, self.spare.take(), &self.options) {
+                Ok(created) => created,
+                Err(error) if error.is_only_disk_full() => {
+                    return Err(AppendError::DiskFull { path: error.path, lsn: header.first_lsn, bytes });
+                }
+                Err(error) => return Err(self.fail(error.action, error.path, error.error)),
+            };
         let finished = std::mem::replace(&mut self.active, active);
         if let Err(error) = finished.file.set_len(finished.position) {
             // Harmless: what is left are zeros that take space.

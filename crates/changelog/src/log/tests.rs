@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,33 +26,45 @@ struct ToldState {
 
 struct ToldFile {
     state: Arc<ToldState>,
-    file: fs::File,
+    file: Arc<dyn DiskFile>,
 }
 
 fn when(fail: &AtomicBool, errno: Errno) -> io::Result<()> {
     if fail.load(Ordering::SeqCst) { Err(errno.into()) } else { Ok(()) }
 }
 
-impl SegmentFile for ToldFile {
+impl DiskFile for ToldFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.state.writes.fetch_add(1, Ordering::SeqCst);
         when(&self.state.fail_write, Errno::NOSPC)?;
-        SegmentFile::write_all_at(&self.file, bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.state.syncs.fetch_add(1, Ordering::SeqCst);
         when(&self.state.fail_sync, Errno::IO)?;
-        SegmentFile::sync_data(&self.file)
+        self.file.sync_data()
     }
 
     fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
         when(&self.state.fail_reserve, Errno::NOSPC)?;
-        SegmentFile::reserve(&self.file, from, to)
+        self.file.reserve(from, to)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        SegmentFile::set_len(&self.file, bytes)
+        self.file.set_len(bytes)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
     }
 }
 
@@ -59,8 +72,8 @@ impl Told {
     /// Puts the told file in the place of the one that the log appends to.
     fn instead(log: &mut Log) -> Told {
         let told = Told::default();
-        let file = fs::OpenOptions::new().read(true).write(true).open(&log.active.path).unwrap();
-        log.active.file = Box::new(ToldFile { state: told.state.clone(), file });
+        let file = log.active.file.clone();
+        log.active.file = Arc::new(ToldFile { state: told.state.clone(), file });
         told
     }
 }

@@ -65,7 +65,7 @@ fn the_recent_tail_needs_no_file_and_is_bounded() {
     let path = dir.log_dir().join("00000000000000000001.log");
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     let len = file.metadata().unwrap().len();
-    file.write_all_at(&vec![0xff; len as usize - 48], 48).unwrap();
+    FileExt::write_all_at(&file, &vec![0xff; len as usize - 48], 48).unwrap();
     let reader = log.reader();
     let recent: Vec<_> = written
         .iter()

@@ -1,14 +1,13 @@
 //! Reads the records of a segment in order, checking each.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use super::{MARK_BYTES, MARK_TAG, decode_mark};
 use crate::Lsn;
+use crate::disk::DiskFile;
 use crate::frame::{FrameError, Layout};
 
 /// What is found at the next position of a segment.
@@ -37,7 +36,7 @@ pub enum RecordError {
 
 /// Position in the records of a segment. After [`Record::End`] or [`Record::Bad`] it does not move any more.
 pub(crate) struct Scanner<'file> {
-    file: &'file File,
+    file: &'file dyn DiskFile,
     salt: u64,
     /// Read and not consumed; `offset` is where it starts in the file.
     buffer: BytesMut,
@@ -49,7 +48,13 @@ pub(crate) struct Scanner<'file> {
 
 impl<'file> Scanner<'file> {
     /// Scans `offset..end`, reading `block_bytes` at a time.
-    pub(crate) fn new(file: &'file File, salt: u64, offset: u64, end: u64, block_bytes: usize) -> Scanner<'file> {
+    pub(crate) fn new(
+        file: &'file dyn DiskFile,
+        salt: u64,
+        offset: u64,
+        end: u64,
+        block_bytes: usize,
+    ) -> Scanner<'file> {
         Scanner { file, salt, buffer: BytesMut::new(), offset, end, block_bytes }
     }
 

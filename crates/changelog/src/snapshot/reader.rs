@@ -1,6 +1,5 @@
 //! Reads a snapshot file.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,13 +10,14 @@ use super::{
     io_error, list,
 };
 use crate::data_dir::DataDir;
+use crate::disk::{Access, Disk, Stream};
 
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// A snapshot whose items are read in order. Iterates over payloads; ends after the trailer, or after the first error.
 pub struct SnapshotReader {
     path: PathBuf,
-    file: File,
+    file: Stream,
     header: SnapshotHeader,
     trailer: Option<SnapshotTrailer>,
     decoder: SnapshotDecoder,
@@ -34,12 +34,12 @@ impl SnapshotReader {
     /// The folder or the file cannot be read, or the snapshot's start is damaged. An older snapshot is not tried: the
     /// log before the newest is gone.
     pub fn open_latest(dir: &DataDir) -> Result<Option<SnapshotReader>, SnapshotError> {
-        let listing = list(&dir.snapshot_dir())?;
+        let listing = list(&**dir.disk(), &dir.snapshot_dir())?;
         for path in listing.leftovers {
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            dir.disk().remove_file(&path).map_err(io_error("remove", &path))?;
         }
         let Some((key, path)) = listing.snapshots.into_iter().next_back() else { return Ok(None) };
-        let reader = SnapshotReader::open(&path)?;
+        let reader = SnapshotReader::open(&**dir.disk(), &path)?;
         let start = &reader.header.start;
         let found: Key = (start.generation, start.lsn);
         if found != key {
@@ -52,8 +52,8 @@ impl SnapshotReader {
     ///
     /// # Errors
     /// The file cannot be read, or its start is damaged.
-    pub fn open(path: &Path) -> Result<SnapshotReader, SnapshotError> {
-        let file = File::open(path).map_err(io_error("open", path))?;
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<SnapshotReader, SnapshotError> {
+        let file = Stream::new(disk.open(path, Access::Read).map_err(io_error("open", path))?);
         let mut reader = SnapshotReader {
             path: path.to_owned(),
             file,

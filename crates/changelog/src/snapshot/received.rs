@@ -1,6 +1,5 @@
 //! A snapshot of another node of which a part came: what is whole of it is read again and gone on with.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
@@ -9,6 +8,7 @@ use super::{
     io_error, received_path,
 };
 use crate::data_dir::DataDir;
+use crate::disk::{Access, Stream};
 
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -17,7 +17,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 pub struct ReceivedSnapshot {
     dir: DataDir,
     path: PathBuf,
-    file: File,
+    file: Stream,
     header: SnapshotHeader,
     decoder: SnapshotDecoder,
     block: Vec<u8>,
@@ -36,14 +36,14 @@ impl ReceivedSnapshot {
     /// The file cannot be read.
     pub fn open(dir: &DataDir) -> Result<Option<ReceivedSnapshot>, SnapshotError> {
         let path = received_path(dir);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match dir.disk().open(&path, Access::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(io_error("open", &path))?,
         };
         let mut part = ReceivedSnapshot {
             dir: dir.clone(),
             path,
-            file,
+            file: Stream::new(file),
             header: SnapshotHeader { start: crate::Start::beginning(), meta: bytes::Bytes::new() },
             decoder: SnapshotDecoder::new(),
             block: vec![0; BLOCK_BYTES],
@@ -66,7 +66,7 @@ impl ReceivedSnapshot {
     /// The file cannot be removed.
     pub fn remove(dir: &DataDir) -> Result<(), SnapshotError> {
         let path = received_path(dir);
-        match fs::remove_file(&path) {
+        match dir.disk().remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
             _ => Ok(()),
         }
@@ -103,7 +103,7 @@ impl ReceivedSnapshot {
     /// # Errors
     /// The file cannot be cut.
     pub fn go_on(mut self) -> Result<SnapshotWriter, SnapshotError> {
-        self.file.set_len(self.whole).map_err(io_error("cut", &self.path))?;
+        self.file.file().set_len(self.whole).map_err(io_error("cut", &self.path))?;
         self.file.seek(SeekFrom::Start(self.whole)).map_err(io_error("seek in", &self.path))?;
         let encoder = SnapshotEncoder::resuming(self.items);
         Ok(SnapshotWriter::on_file(&self.dir, &self.header, (self.path, self.file), encoder, true))

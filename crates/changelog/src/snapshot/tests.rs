@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::DataDir;
 use crate::testing::{Random, data_dir, payload};

@@ -1,6 +1,5 @@
 //! Writes a snapshot file.
 
-use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use super::{
     received_path,
 };
 use crate::data_dir::DataDir;
-use crate::durable::{create_dir, create_file, sync_dir};
+use crate::disk::{Access, Stream};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Small pieces, so that a sync of the log does not wait behind a large one.
@@ -22,10 +21,10 @@ const SYNC_RECEIVED_EVERY_BYTES: usize = 32 << 20;
 /// [gone on with](super::ReceivedSnapshot).
 pub struct SnapshotWriter {
     dir: PathBuf,
-    _held: DataDir,
+    held: DataDir,
     path: PathBuf,
     tmp: PathBuf,
-    file: File,
+    file: Stream,
     encoder: SnapshotEncoder,
     buffer: Vec<u8>,
     unsynced_bytes: usize,
@@ -59,10 +58,10 @@ impl SnapshotWriter {
     ) -> Result<SnapshotWriter, SnapshotError> {
         header.start.validate()?;
         let dir = held.snapshot_dir();
-        create_dir(&dir).map_err(io_error("create", &dir))?;
-        let file = create_file(&tmp).map_err(io_error("create", &tmp))?;
+        held.disk().create_dir(&dir).map_err(io_error("create", &dir))?;
+        let file = held.disk().open(&tmp, Access::Create).map_err(io_error("create", &tmp))?;
         let encoder = SnapshotEncoder::new();
-        let mut writer = SnapshotWriter::on_file(held, header, (tmp, file), encoder, received);
+        let mut writer = SnapshotWriter::on_file(held, header, (tmp, Stream::new(file)), encoder, received);
         writer.encode(|encoder, buffer| encoder.header(header, buffer))?;
         Ok(writer)
     }
@@ -71,7 +70,7 @@ impl SnapshotWriter {
     pub(super) fn on_file(
         held: &DataDir,
         header: &SnapshotHeader,
-        (tmp, file): (PathBuf, File),
+        (tmp, file): (PathBuf, Stream),
         encoder: SnapshotEncoder,
         received: bool,
     ) -> SnapshotWriter {
@@ -79,7 +78,7 @@ impl SnapshotWriter {
         SnapshotWriter {
             path: dir.join(file_name((header.start.generation, header.start.lsn))),
             dir,
-            _held: held.clone(),
+            held: held.clone(),
             tmp,
             file,
             encoder,
@@ -119,10 +118,10 @@ impl SnapshotWriter {
     pub fn finish(mut self, end_meta: &[u8]) -> Result<PathBuf, SnapshotError> {
         self.encode(|encoder, buffer| encoder.trailer(end_meta, buffer))?;
         self.flush()?;
-        self.file.sync_all().map_err(io_error("sync", &self.tmp))?;
-        fs::rename(&self.tmp, &self.path).map_err(io_error("rename into place", &self.path))?;
+        self.file.file().sync_all().map_err(io_error("sync", &self.tmp))?;
+        self.held.disk().rename(&self.tmp, &self.path).map_err(io_error("rename into place", &self.path))?;
         self.finished = true;
-        sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
+        self.held.disk().sync_dir(&self.dir).map_err(io_error("sync", &self.dir))?;
         self.remove_older();
         Ok(self.path.clone())
     }
@@ -146,7 +145,7 @@ impl SnapshotWriter {
         self.buffer.shrink_to(2 * BUFFER_BYTES);
         let every_bytes = if self.received { SYNC_RECEIVED_EVERY_BYTES } else { SYNC_EVERY_BYTES };
         if self.unsynced_bytes >= every_bytes {
-            self.file.sync_data().map_err(io_error("sync", &self.tmp))?;
+            self.file.file().sync_data().map_err(io_error("sync", &self.tmp))?;
             self.unsynced_bytes = 0;
         }
         Ok(())
@@ -154,7 +153,7 @@ impl SnapshotWriter {
 
     /// The new snapshot is durable whatever comes of this; the next one tries again.
     fn remove_older(&self) {
-        let older = match list(&self.dir) {
+        let older = match list(&**self.held.disk(), &self.dir) {
             Ok(listing) => listing.snapshots,
             Err(error) => {
                 tracing::warn!(%error, "older snapshots were not removed");
@@ -162,7 +161,7 @@ impl SnapshotWriter {
             }
         };
         for (_, path) in older.into_iter().take_while(|(_, path)| *path != self.path) {
-            if let Err(error) = fs::remove_file(&path) {
+            if let Err(error) = self.held.disk().remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "an older snapshot was not removed");
             }
         }
@@ -176,7 +175,7 @@ impl Drop for SnapshotWriter {
             let _ = self.file.write_all(&self.buffer);
         } else if !self.finished {
             // Left behind it is removed by `SnapshotReader::open_latest`.
-            let _ = fs::remove_file(&self.tmp);
+            let _ = self.held.disk().remove_file(&self.tmp);
         }
     }
 }

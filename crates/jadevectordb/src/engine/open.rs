@@ -38,8 +38,8 @@ pub enum OpenError {
 
 pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| OpenError::Runtime)?;
-    let dir = DataDir::open(&config.data_dir)?;
-    let role = RoleFile::load(&config.data_dir).map_err(OpenError::Role)?;
+    let dir = DataDir::open_on(config.surroundings.disk.clone(), &config.data_dir)?;
+    let role = RoleFile::load(&dir).map_err(OpenError::Role)?;
     let store = Store::new(config.index.clone());
     let (head, tail) = snapshotter::load(&dir, &store).map_err(OpenError::Snapshot)?;
     let start = head.as_ref().map_or_else(Start::beginning, |head| head.start.clone());
@@ -97,6 +97,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     });
     let mut writer = Writer {
         shared: shared.clone(),
+        dir: dir.clone(),
         tasks: queue,
         log,
         role,
@@ -106,7 +107,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         group: Group::default(),
     };
     if first {
-        writer.role.store(&shared.config.data_dir)?;
+        writer.role.store(&writer.dir)?;
     }
     if let Role::Primary { epoch } = writer.role.role
         && !dormant

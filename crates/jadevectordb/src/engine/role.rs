@@ -1,9 +1,10 @@
 //! What a node is, kept in a small file next to the log, and the rules by which it changes.
 
-use changelog::write_file_durably;
+use changelog::DataDir;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role};
+
+const NAME: &str = "role.json";
 
 /// Content of `role.json`: written durably before the node acts upon it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,26 +66,19 @@ impl RoleFile {
         RoleFile { cluster_id, node_id: new_id(), role, epoch_seen, acknowledge: AcknowledgeBy::default() }
     }
 
-    pub fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join("role.json")
-    }
-
     /// `None` when there is none yet.
     ///
     /// # Errors
     /// A text that names the file.
-    pub fn load(data_dir: &Path) -> Result<Option<RoleFile>, String> {
-        let path = Self::path(data_dir);
-        let text = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| format!("{}: {error}", path.display()))?,
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    pub fn load(dir: &DataDir) -> Result<Option<RoleFile>, String> {
+        let named = |error: String| format!("{}: {error}", dir.path().join(NAME).display());
+        let text = dir.read(NAME).map_err(|error| named(error.to_string()))?;
+        text.map(|text| serde_json::from_slice(&text).map_err(|error| named(error.to_string()))).transpose()
     }
 
-    pub fn store(&self, data_dir: &Path) -> Result<(), RoleError> {
+    pub fn store(&self, dir: &DataDir) -> Result<(), RoleError> {
         let text = serde_json::to_vec_pretty(self).map_err(|error| RoleError::Disk(error.to_string()))?;
-        write_file_durably(&Self::path(data_dir), &text).map_err(|error| RoleError::Disk(error.to_string()))
+        dir.write_durably(NAME, &text).map_err(|error| RoleError::Disk(error.to_string()))
     }
 
     fn fresh(&self, epoch: Epoch) -> Result<(), RoleError> {

@@ -4,7 +4,7 @@ use super::{Position, Shared};
 use crate::store::Store;
 use crate::surroundings::Execution;
 use bytes::Bytes;
-use changelog::{DataDir, Log, SnapshotHeader, SnapshotReader, SnapshotWriter, Start};
+use changelog::{Access, DataDir, Disk, Log, SnapshotHeader, SnapshotReader, SnapshotWriter, Start};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use super::writer::Task;
 
 /// A follower that was not heard of for so long is not waited for.
 const FOLLOWER_FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1 << 20;
 /// After a failed snapshot the next one is tried after so much more log.
 const RETRY_LOG_BYTES: u64 = 64 << 20;
 
@@ -224,21 +226,36 @@ fn write(shared: &Shared, dir: &DataDir) -> Result<Through, String> {
     Ok(Through { generation: head.start.generation, lsn: head.start.lsn })
 }
 
-/// Copies the files of one folder (no folders below) into another.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<(), String> {
+/// Copies the files of one folder (no folders below) into another, durably.
+pub(super) fn copy_folder(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), String> {
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    std::fs::create_dir_all(to).map_err(|error| failed(to, error))?;
-    let entries = match std::fs::read_dir(from) {
+    disk.create_dir(to).map_err(|error| failed(to, error))?;
+    let entries = match disk.list(from) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|error| failed(from, error))?,
     };
     for entry in entries {
-        let entry = entry.map_err(|error| failed(from, error))?;
-        if entry.path().is_file() {
-            let target = to.join(entry.file_name());
-            std::fs::copy(entry.path(), &target).map_err(|error| failed(&target, error))?;
-            std::fs::File::open(&target).and_then(|file| file.sync_all()).map_err(|error| failed(&target, error))?;
-        }
+        let Some(name) = entry.file_name() else { continue };
+        copy_file(disk, &entry, &to.join(name))?;
     }
-    Ok(())
+    disk.sync_dir(to).map_err(|error| failed(to, error))
+}
+
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let source = disk.open(from, Access::Read).map_err(|error| failed(from, error))?;
+    let target = disk.open(to, Access::Create).map_err(|error| failed(to, error))?;
+    let mut block = vec![0; COPY_BYTES];
+    let mut at = 0;
+    loop {
+        let count = match source.read_at(&mut block, at) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other.map_err(|error| failed(from, error))?,
+        };
+        if count == 0 {
+            return target.sync_all().map_err(|error| failed(to, error));
+        }
+        target.write_all_at(&block[..count], at).map_err(|error| failed(to, error))?;
+        at += count as u64;
+    }
 }

@@ -6,7 +6,7 @@ use super::{Applied, Condition, MARKERS_KEPT, Position, Shared, WriteError, fram
 use crate::record::Op;
 use crate::store::{Database, Digest, Store};
 use bytes::Bytes;
-use changelog::{Frame, Log, SnapshotWriter, Start};
+use changelog::{DataDir, Frame, Log, SnapshotWriter, Start};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +49,7 @@ pub(crate) struct Seed {
 
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
+    pub dir: DataDir,
     pub tasks: mpsc::Receiver<Task>,
     pub log: Log,
     pub role: RoleFile,
@@ -325,7 +326,7 @@ impl Writer {
             file.acknowledge = by.clone();
         }
         file.epoch_seen = epoch;
-        file.store(&self.shared.config.data_dir)?;
+        file.store(&self.dir)?;
         self.role = file;
         self.open_epoch(epoch)?;
         if let Some((by, lsn)) = new {
@@ -353,7 +354,7 @@ impl Writer {
         self.role.judge_acknowledge(epoch, &by)?;
         if self.role.acknowledge != by {
             let file = RoleFile { acknowledge: by.clone(), ..self.role.clone() };
-            file.store(&self.shared.config.data_dir)?;
+            file.store(&self.dir)?;
             self.role = file;
         }
         self.shared.confirmations.set(by);
@@ -372,7 +373,7 @@ impl Writer {
         let mut file = self.role.clone();
         file.role = role;
         file.epoch_seen = epoch;
-        file.store(&self.shared.config.data_dir)?;
+        file.store(&self.dir)?;
         self.role = file;
         self.publish();
         Ok(())
@@ -426,7 +427,6 @@ impl Writer {
 
     fn install(&mut self, session: u64, seed: Seed) -> Result<(), RoleError> {
         self.current(session)?;
-        let data_dir = self.shared.config.data_dir.clone();
         let disk = |error: String| RoleError::Disk(error);
         if self.position.lsn > 0 {
             self.set_aside().map_err(disk)?;
@@ -434,7 +434,7 @@ impl Writer {
         // Identity before content: a crash in between leaves an empty folder of this history, which seeds again.
         let mut file = self.role.clone();
         file.cluster_id = seed.cluster_id;
-        file.store(&data_dir)?;
+        file.store(&self.dir)?;
         self.role = file;
         let tail = SnapshotTail { complete_at: seed.complete_at }.to_bytes().map_err(disk)?;
         seed.snapshot.finish(&tail).map_err(|error| disk(error.to_string()))?;
@@ -450,10 +450,10 @@ impl Writer {
 
     /// Keeps what this node had and the primary does not in a folder of its own.
     fn set_aside(&mut self) -> Result<(), String> {
-        let data_dir = &self.shared.config.data_dir;
-        let aside = data_dir.join("set-aside").join(format!("epoch-{}-lsn-{}", self.position.epoch, self.position.lsn));
-        copy_folder(&data_dir.join("log"), &aside.join("log"))?;
-        copy_folder(&data_dir.join("snapshot"), &aside.join("snapshot"))?;
+        let aside =
+            self.dir.path().join("set-aside").join(format!("epoch-{}-lsn-{}", self.position.epoch, self.position.lsn));
+        copy_folder(&**self.dir.disk(), &self.dir.log_dir(), &aside.join("log"))?;
+        copy_folder(&**self.dir.disk(), &self.dir.snapshot_dir(), &aside.join("snapshot"))?;
         tracing::warn!(folder = %aside.display(), "this node's own history was set aside before seeding anew");
         Ok(())
     }
