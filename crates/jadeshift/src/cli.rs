@@ -251,7 +251,8 @@ Examples:
 const ROLLBACK: &str = "\
 Examples:
   jadeshift rollback
-  jadeshift rollback --reason 'searches miss new documents'";
+  jadeshift rollback --reason 'searches miss new documents'
+  jadeshift rollback --accept-loss   # the new version is gone, with writes that only it had";
 
 const INFO: &str = "\
 Examples:

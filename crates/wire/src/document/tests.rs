@@ -43,3 +43,12 @@ fn addresses_and_labels_are_checked() {
     assert!(error_of("  local: {gateway: localhost}\n").contains("spec.local.gateway: `localhost`"));
     assert!(error_of("  version: \"a b\"\n").contains("spec.version: `a b`"));
 }
+
+#[test]
+fn who_acknowledges_is_checked() {
+    assert!(error_of("  handover: {acknowledge: nobody}\n").contains("expected one of `auto`, `primary`, `both`"));
+    assert!(error_of("  handover: {confirmMsMax: 5}\n").contains("spec.handover.confirmMsMax: 5 is not allowed"));
+    let strict = error_of("  handover: {acknowledge: primary, strict: true}\n");
+    assert!(strict.contains("spec.handover.strict") && strict.contains("use `both` or `auto`"), "{strict}");
+    BlueGreen::from_yaml(&format!("{HEAD}spec:\n  handover: {{acknowledge: both, strict: true}}\n")).unwrap();
+}
