@@ -8,6 +8,7 @@ use jadevectordb::auth::{RateLimits, ensure_first_admin};
 use jadevectordb::config::{Config, Limits};
 use jadevectordb::engine::Node;
 use jadevectordb::fault::Faults;
+use jadevectordb::surroundings::Surroundings;
 use jadevectordb::{admin, rest};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -53,6 +54,7 @@ impl Replica {
             faults: Faults::default(),
             mode: Mode::Production,
             limits: Limits::default(),
+            surroundings: Surroundings::default(),
         })
         .unwrap();
         ensure_first_admin(&node, Some(PASSWORD.into())).await.unwrap();
