@@ -14,7 +14,8 @@
 //! - **The way back turns out to be broken only after the switch** (#16794): `no_handover_without_a_way_back`
 //!   (`rollouts.rs`); when it breaks later, [`a_way_back_that_breaks_after_the_switch_stops_nobody_and_is_used_once_mended`].
 //! - **A partial failure leaves nobody writing** (#17616):
-//!   [`nobody_is_left_sealed_when_coordinator_and_candidate_die_together`]; `crashes.rs`;
+//!   [`nobody_is_left_sealed_when_coordinator_and_candidate_die_together`],
+//!   [`a_promotion_that_is_refused_for_good_goes_back_to_the_old_primary`]; `crashes.rs`;
 //!   `a_new_primary_that_hangs_at_its_promotion_is_promoted_when_it_returns` (`troubles.rs`); real processes: `cargo xtask
 //!   crash`.
 //! - **Switching reads switches the writes too, unfenced** (#14360): [`writes_stay_with_the_old_primary_while_reads_move`].
@@ -118,6 +119,25 @@ async fn nobody_is_left_sealed_when_coordinator_and_candidate_die_together() {
     };
     tokio::time::timeout(Duration::from_secs(30), reigns).await.expect("nobody writes any more");
     stage.assert_sound();
+}
+
+/// #17616: the commit is stored, and the new primary refuses its promotion for good (its disk may be full). The old one is
+/// sealed, so nobody could write any more; it takes over again, once the new one is known to be fenced off.
+#[tokio::test]
+async fn a_promotion_that_is_refused_for_good_goes_back_to_the_old_primary() {
+    let mut document = document();
+    document.spec.handover.hold_ms_max = 200;
+    let stage = Stage::stable(document).await;
+    stage.nodes.change(Colour::Green, |manners| manners.refuses = vec!["promote"]);
+    stage.deploy("1.1.0").await;
+    let info = stage.finished(1).await;
+    stage.assert_sound();
+    assert_eq!(info.history[0].outcome, Outcome::RolledBack);
+    assert!(info.history[0].reason.contains("green could not be promoted"), "{}", info.history[0].reason);
+    assert_eq!((info.primary, info.primary_epoch), (Colour::Blue, 3));
+    assert_eq!(stage.nodes.role(Colour::Blue), Role::Primary { epoch: 3 });
+    let stopped = |world: &rollout::World| world.environments.green.version.is_none();
+    assert!(stage.platform.worlds.lock().iter().any(stopped), "green was ended before blue took over");
 }
 
 /// #14360: all reads may be with the candidate while every write goes to the old primary; they move with the promotion only.

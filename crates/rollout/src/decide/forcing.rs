@@ -1,5 +1,5 @@
-//! Going back without the primary, which does not answer: it is fenced off first, then the other environment becomes
-//! primary with what it has. By itself only when nothing that was acknowledged can be lost by that.
+//! Going back without the primary, which does not answer or cannot be promoted: it is fenced off first, then the other
+//! environment becomes primary with what it has. By itself only when nothing that was acknowledged can be lost by that.
 
 use super::look::{Look, Next, SILENCE_MS_MAX};
 use crate::text::{self, span};
@@ -10,11 +10,28 @@ use wire::admin::Role;
 
 /// The primary does not answer, and the way on needs it. `waiting` is what is said while nothing else can be done.
 pub(super) fn without_primary(look: &Look, reason: &str, waiting: String) -> Next {
-    let (gone, to) = (look.state.primary, look.state.primary.other());
+    let gone = look.state.primary;
     let silent_ms = *look.seen.silent_ms.get(gone);
     if look.up(gone).is_ok() || silent_ms <= SILENCE_MS_MAX {
         return look.stay(waiting);
     }
+    instead(look, reason, waiting, format!("{gone} has not answered for {}", span(silent_ms)))
+}
+
+/// The primary is committed and answers, and does not become it (its disk may be full), while the other side is sealed:
+/// nobody can write. `waiting` is what is said while nothing else can be done.
+pub(super) fn without_promotion(look: &Look, since_ms: u64, waiting: String) -> Next {
+    let waited_ms = look.elapsed_ms(since_ms);
+    if waited_ms <= look.spec.handover.hold_ms_max + SILENCE_MS_MAX {
+        return look.stay(waiting);
+    }
+    let trouble = format!("{} could not be promoted for {}", look.state.primary, span(waited_ms));
+    instead(look, &trouble, waiting, trouble.clone())
+}
+
+/// Fences the primary off, if the other environment can take over and that loses nothing, or a person accepted the loss.
+fn instead(look: &Look, reason: &str, waiting: String, trouble: String) -> Next {
+    let (gone, to) = (look.state.primary, look.state.primary.other());
     if let Err(why) = fit(look, to) {
         return look.stay(format!("{waiting}; {to} cannot take over without it: {why}"));
     }
@@ -30,9 +47,7 @@ pub(super) fn without_primary(look: &Look, reason: &str, waiting: String) -> Nex
             ));
         }
     };
-    look.change(format!("{gone} has not answered for {}; {because}; it is fenced off", span(silent_ms)), |state| {
-        fence(state, reason, look.now_ms);
-    })
+    look.change(format!("{trouble}; {because}; it is fenced off"), |state| fence(state, reason, look.now_ms))
 }
 
 /// `to` can be made primary by a call: whole and well, a follower or sealed.

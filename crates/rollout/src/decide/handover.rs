@@ -205,7 +205,13 @@ impl Handover<'_> {
                     self.stage(state, Stage::Promoting { lsn: here, digest: String::new() });
                 })
             }
-            Ok(role) => look.stay(format!("{to} is to be promoted at LSN {lsn}; it is {}", text::role(role))),
+            Ok(role) => {
+                let waiting = format!("{to} is to be promoted at LSN {lsn}; it is {}", text::role(role));
+                match self.forward() {
+                    true => forcing::without_promotion(look, self.since_ms, waiting),
+                    false => look.stay(waiting),
+                }
+            }
             Err(why) => self.lost(&why, format!("{to} is primary and cannot be told so: {why}")),
         }
     }

@@ -252,9 +252,9 @@ fn only_a_copy_that_is_what_it_was_takes_over() {
     check("the disk of blue failed", &|scene| scene.node(Colour::Blue).failed = Some("EIO".into()));
 }
 
-#[test]
-fn a_new_primary_that_dies_before_anybody_told_it_gives_way_to_the_sealed_one() {
-    let mut scene = watching(Confirmation::Held);
+/// Green is committed at LSN 100 and not promoted yet; blue is sealed there.
+fn promoting(confirmation: Confirmation) -> Scene {
+    let mut scene = watching(confirmation);
     scene.state.phase = Phase::HandingOver {
         to: Colour::Green,
         epoch: 2,
@@ -264,11 +264,40 @@ fn a_new_primary_that_dies_before_anybody_told_it_gives_way_to_the_sealed_one() 
         share_percent: 100,
         fenced: false,
     };
+    scene.up(Colour::Green, follower(Colour::Green, 1), 100);
     scene.up(Colour::Blue, sealed(2, 100), 100);
     scene.seen.lsn_heard = ByColour::new(100, 100);
+    scene
+}
+
+#[test]
+fn a_new_primary_that_dies_before_anybody_told_it_gives_way_to_the_sealed_one() {
+    let mut scene = promoting(Confirmation::Held);
     green_is_gone(&mut scene, 3_001);
     assert_eq!(stage(&scene), Some(&Stage::Fencing));
     scene.seen.nodes.green = NodeObservation::Stopped;
     scene.step();
     assert_eq!((scene.state.primary, scene.state.primary_epoch), (Colour::Blue, 3));
+}
+
+#[test]
+fn a_new_primary_that_answers_and_cannot_be_promoted_gives_way_too_unless_that_may_lose_something() {
+    let mut scene = promoting(Confirmation::Held);
+    scene.now_ms = 4_000;
+    assert_eq!(scene.step().why, "green is to be promoted at LSN 100; it is a follower in epoch 1");
+    scene.now_ms = 4_001;
+    let why = scene.step().why;
+    assert!(why.starts_with("green could not be promoted for 4 s; blue has every write"), "{why}");
+    assert_eq!(stage(&scene), Some(&Stage::Fencing));
+    scene.step();
+    assert_eq!(stage(&scene), Some(&Stage::Fencing), "a call that is on its way could promote it while it runs");
+    scene.seen.nodes.green = NodeObservation::Stopped;
+    scene.step();
+    assert_eq!((scene.state.primary, scene.state.primary_epoch), (Colour::Blue, 3));
+
+    let mut scene = promoting(Confirmation::Off);
+    scene.now_ms = 10_000;
+    let why = scene.step().why;
+    assert!(why.contains("--accept-loss"), "{why}");
+    assert!(matches!(stage(&scene), Some(Stage::Promoting { .. })));
 }
