@@ -252,7 +252,7 @@ const ROLLBACK: &str = "\
 Examples:
   jadeshift rollback
   jadeshift rollback --reason 'searches miss new documents'
-  jadeshift rollback --accept-loss   # the new version is gone, with writes that only it had";
+  jadeshift rollback --accept-loss --reason 'the disk of green is gone'";
 
 const INFO: &str = "\
 Examples:
