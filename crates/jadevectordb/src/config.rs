@@ -1,6 +1,7 @@
 //! Settings of a node, read once at the start.
 
 use crate::fault::Faults;
+use crate::store::KeyLimits;
 use crate::surroundings::Surroundings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Limits {
     pub confirm_ms: u64,
     /// How long a forwarded write waits for the local copy.
     pub local_copy_wait_ms: u64,
+    /// Requests remembered by their idempotency key.
+    pub keys: KeyLimits,
     /// Log kept for followers that are behind, bytes.
     pub retained_log_bytes: u64,
     /// A snapshot is written after so many bytes of log.
@@ -66,6 +69,7 @@ impl Default for Limits {
             hold_ms: 1_000,
             confirm_ms: 250,
             local_copy_wait_ms: 5_000,
+            keys: KeyLimits::default(),
             retained_log_bytes: 1 << 30,
             snapshot_log_bytes: 256 << 20,
             segment_bytes: 64 << 20,

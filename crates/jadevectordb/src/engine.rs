@@ -18,7 +18,7 @@ pub(crate) use writer::Seed;
 
 use crate::config::Config;
 use crate::fault::Faults;
-use crate::record::Op;
+use crate::record::{Answered, Op};
 use crate::sample::ReadSample;
 use crate::store::{Digest, Store};
 use crate::surroundings::Execution;
@@ -122,6 +122,7 @@ pub enum Condition {
     DatabaseExists(String),
     UserExists(String),
     ApiKeyExists(String),
+    VectorExists { database: String, id: String },
 }
 
 /// Why a write was not done. Nothing of it was.
@@ -133,8 +134,18 @@ pub enum WriteError {
     UnknownDatabase(String),
     #[error("vectors[{position}].values has {got} numbers, the database has dimension {expected}")]
     Dimension { expected: usize, got: usize, position: usize },
+    #[error("vector `{id}` does not exist in database `{database}`")]
+    UnknownVector { database: String, id: String },
     #[error("{0}")]
     Conflict(String),
+    /// The very same request was done before, with the same idempotency key.
+    #[error("the request was done before, at LSN {}", .0.lsn)]
+    Repeated(Box<Repeated>),
+    #[error(
+        "the idempotency key was used before for another request (another method, path or body): \
+         a retry must be the same request, and another request needs a key of its own"
+    )]
+    KeyReused,
     /// The disk is full or failed, or the node is closing; the text says which.
     #[error("{0}")]
     Failed(String),
@@ -146,6 +157,13 @@ pub enum WriteError {
          whether it lasts is not known; try again, with the same Idempotency-Key if it must be done once"
     )]
     Unconfirmed { lsn: Lsn, waited_ms: u64 },
+}
+
+/// What was answered to a request that came again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    pub lsn: Lsn,
+    pub answered: Answered,
 }
 
 /// Requests answered since the start.
@@ -233,11 +251,29 @@ impl Node {
         let task = Task::Write { op, payload, condition, reply };
         self.shared.tasks.send(task).await.map_err(|_| WriteError::Failed("the node is closing".into()))?;
         let applied = answer.await.map_err(|_| WriteError::Failed("the node is closing".into()))??;
+        self.acknowledged(applied.lsn).await?;
+        Ok(applied)
+    }
+
+    /// Returns when what is on disk here at `lsn` may be acknowledged.
+    ///
+    /// # Errors
+    /// [`WriteError::Unconfirmed`] when the other environment has to confirm it first, and did not in time.
+    pub async fn acknowledged(&self, lsn: Lsn) -> Result<(), WriteError> {
         let waited_ms = self.shared.config.limits.hold_ms;
-        match self.shared.confirmations.wait(applied.lsn, Duration::from_millis(waited_ms)).await {
-            Verdict::Acknowledge => Ok(applied),
-            Verdict::Unconfirmed => Err(WriteError::Unconfirmed { lsn: applied.lsn, waited_ms }),
+        match self.shared.confirmations.wait(lsn, Duration::from_millis(waited_ms)).await {
+            Verdict::Acknowledge => Ok(()),
+            Verdict::Unconfirmed => Err(WriteError::Unconfirmed { lsn, waited_ms }),
         }
+    }
+
+    /// What became of a request with this idempotency key, as far as this node knows. The writer thread asks the same at
+    /// the write's place in the order.
+    ///
+    /// # Errors
+    /// [`WriteError::Repeated`] when it was done, [`WriteError::KeyReused`] when another request was.
+    pub fn unless_done(&self, key: &[u8; 32], request: &[u8; 32]) -> Result<(), WriteError> {
+        unless_done(&self.shared.store, key, request)
     }
 
     pub fn standing(&self) -> Standing {
@@ -281,6 +317,11 @@ impl Node {
 
     pub fn position(&self) -> Position {
         *self.shared.position.borrow()
+    }
+
+    /// The oldest LSN that is still in the log.
+    pub fn log_begins_at(&self) -> Lsn {
+        self.shared.log.renewed().first_available()
     }
 
     /// Recovered, and, if a follower, seeded.
@@ -444,6 +485,16 @@ impl Status {
             Role::Sealed { .. } => Standing::Sealed,
             Role::Waiting => Standing::Waiting,
         }
+    }
+}
+
+fn unless_done(store: &Store, key: &[u8; 32], request: &[u8; 32]) -> Result<(), WriteError> {
+    match store.answered(key) {
+        None => Ok(()),
+        Some((lsn, answered)) if answered.request == *request => {
+            Err(WriteError::Repeated(Box::new(Repeated { lsn, answered })))
+        }
+        Some(_) => Err(WriteError::KeyReused),
     }
 }
 

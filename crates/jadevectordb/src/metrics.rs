@@ -37,6 +37,7 @@ pub struct Metrics {
     pub rate_limited: IntCounter,
     pub blocked: IntCounter,
     pub permission_checks: IntCounter,
+    pub repeated_writes: IntCounter,
     user_operations: IntCounter,
     db_operations: IntCounter,
     db_operation_duration: Histogram,
@@ -144,6 +145,11 @@ impl Metrics {
             rate_limited: counter(r, &jade("rate_limit_exceeded_total"), "Requests refused by a rate limit"),
             blocked: counter(r, &jade("ip_blocks_total"), "Requests of blocked addresses"),
             permission_checks: counter(r, &jade("permission_checks_total"), "Requests whose credential was good"),
+            repeated_writes: counter(
+                r,
+                &jade("idempotent_replays_total"),
+                "Writes that were done before, by their idempotency key, and answered again",
+            ),
             user_operations: counter(r, &jade("user_operations_total"), "Changes of users"),
             db_operations: counter(r, &jade("db_operations_total"), "Writes to the accounts"),
             db_operation_duration: histogram(
@@ -182,6 +188,8 @@ impl Metrics {
         self.write_state(&mut out, node);
         let store = node.store();
         let sessions = store.live_tokens(now_ms);
+        let keys = store.answered_count();
+        gauge(&mut out, "jadevectordb_idempotency_keys", "Writes remembered by their idempotency key", keys);
         gauge(&mut out, "jadevectordb_users_total", "Users", store.users().len());
         gauge(&mut out, "jadevectordb_active_sessions", "Logins that have not ended", sessions);
         gauge(&mut out, "jadevectordb_locked_accounts_total", "Accounts locked on this node", locked_accounts);

@@ -1,13 +1,27 @@
 //! What one record of the log says, and its bytes.
 //!
 //! Vectors have a compact layout of their own; everything rare is JSON, which older and newer versions read alike.
-//! Layout of a payload: one byte format (1), one byte kind, body.
+//!
+//! | format | payload |
+//! |---|---|
+//! | 1 | format, kind, body |
+//! | 2 | format, kind, length of the key's part (4 bytes, little-endian), the key's part ([`Answered`]), body |
+//!
+//! A record is written in the oldest format that can say it, so that a program that knows no keys reads most of a log.
+
+mod answered;
+
+pub use answered::Answered;
 
 use crate::account::{ApiKey, Token, User};
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u8 = 1;
+/// The formats of records that this program reads, and writes.
+pub const FORMAT_MIN: u8 = 1;
+pub const FORMAT_MAX: u8 = 2;
+/// The first that can carry an idempotency key, and the kind `NOTHING`.
+const FORMAT_KEYED: u8 = 2;
 
 /// One change of the one history.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +51,13 @@ pub enum Op {
     OpenEpoch,
     /// Every node remembers its digest at this record.
     Marker,
+    /// Changes nothing. In a snapshot it carries a key whose write is not there as such.
+    Nothing,
+    /// A change, and the idempotency key of the request that asked for it: both or neither are in the log.
+    Keyed {
+        op: Box<Op>,
+        answered: Answered,
+    },
 }
 
 /// One vector as a client gave it.
@@ -76,7 +97,7 @@ pub enum Metric {
 /// Bytes that are no record of a version this program reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error("record format {0} is newer than this program reads (1): upgrade this node first")]
+    #[error("record format {0} is newer than this program reads ({FORMAT_MAX}): upgrade this node first")]
     Format(u8),
     #[error("record kind {0} is not known to this program: upgrade this node first")]
     Kind(u8),
@@ -94,6 +115,7 @@ const PUT_TOKEN: u8 = 7;
 const DROP_TOKENS: u8 = 8;
 const OPEN_EPOCH: u8 = 9;
 const MARKER: u8 = 10;
+const NOTHING: u8 = 11;
 
 impl Op {
     pub fn encode(&self) -> Bytes {
@@ -104,10 +126,41 @@ impl Op {
 
     /// As [`Op::encode`], behind what `out` has already.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT);
+        match self {
+            Op::Keyed { op, answered } => {
+                out.extend_from_slice(&[FORMAT_KEYED, op.kind()]);
+                out.put_u32_le(answered.encoded_len() as u32);
+                answered.put(out);
+            }
+            Op::Nothing => {
+                out.extend_from_slice(&[FORMAT_KEYED, NOTHING]);
+                out.put_u32_le(0);
+            }
+            op => out.extend_from_slice(&[FORMAT_MIN, op.kind()]),
+        }
+        self.inner().put_body(out);
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Op::PutVectors { .. } => PUT_VECTORS,
+            Op::DeleteVectors { .. } => DELETE_VECTORS,
+            Op::PutDatabase(_) => PUT_DATABASE,
+            Op::DropDatabase { .. } => DROP_DATABASE,
+            Op::PutUser(_) => PUT_USER,
+            Op::PutApiKey(_) => PUT_API_KEY,
+            Op::PutToken(_) => PUT_TOKEN,
+            Op::DropTokens { .. } => DROP_TOKENS,
+            Op::OpenEpoch => OPEN_EPOCH,
+            Op::Marker => MARKER,
+            Op::Nothing => NOTHING,
+            Op::Keyed { op, .. } => op.kind(),
+        }
+    }
+
+    fn put_body(&self, out: &mut Vec<u8>) {
         match self {
             Op::PutVectors { database, vectors } => {
-                out.push(PUT_VECTORS);
                 put_text(out, database);
                 out.put_u32_le(vectors.len() as u32);
                 for vector in vectors {
@@ -115,21 +168,20 @@ impl Op {
                 }
             }
             Op::DeleteVectors { database, ids } => {
-                out.push(DELETE_VECTORS);
                 put_text(out, database);
                 out.put_u32_le(ids.len() as u32);
                 for id in ids {
                     put_text(out, id);
                 }
             }
-            Op::PutDatabase(record) => put_json(out, PUT_DATABASE, record),
-            Op::DropDatabase { database } => put_json(out, DROP_DATABASE, database),
-            Op::PutUser(user) => put_json(out, PUT_USER, user),
-            Op::PutApiKey(key) => put_json(out, PUT_API_KEY, key),
-            Op::PutToken(token) => put_json(out, PUT_TOKEN, token),
-            Op::DropTokens { token_hashes } => put_json(out, DROP_TOKENS, token_hashes),
-            Op::OpenEpoch => out.push(OPEN_EPOCH),
-            Op::Marker => out.push(MARKER),
+            Op::PutDatabase(record) => put_json(out, record),
+            Op::DropDatabase { database } => put_json(out, database),
+            Op::PutUser(user) => put_json(out, user),
+            Op::PutApiKey(key) => put_json(out, key),
+            Op::PutToken(token) => put_json(out, token),
+            Op::DropTokens { token_hashes } => put_json(out, token_hashes),
+            Op::OpenEpoch | Op::Marker | Op::Nothing => {}
+            Op::Keyed { op, .. } => op.put_body(out),
         }
     }
 
@@ -138,10 +190,24 @@ impl Op {
     pub fn decode(mut bytes: &[u8]) -> Result<Op, DecodeError> {
         let input = &mut bytes;
         let format = take_u8(input)?;
-        if format != FORMAT {
+        if !(FORMAT_MIN..=FORMAT_MAX).contains(&format) {
             return Err(DecodeError::Format(format));
         }
-        match take_u8(input)? {
+        let kind = take_u8(input)?;
+        if format < FORMAT_KEYED {
+            return Op::decode_body(format, kind, input);
+        }
+        let length = take_u32(input)? as usize;
+        let key_part = take(input, length)?;
+        let op = Op::decode_body(format, kind, input)?;
+        match key_part.is_empty() {
+            true => Ok(op),
+            false => Ok(Op::Keyed { op: Box::new(op), answered: Answered::decode(key_part)? }),
+        }
+    }
+
+    fn decode_body(format: u8, kind: u8, input: &mut &[u8]) -> Result<Op, DecodeError> {
+        match kind {
             PUT_VECTORS => {
                 let database = take_text(input)?;
                 let count = take_u32(input)?;
@@ -173,13 +239,30 @@ impl Op {
             DROP_TOKENS => Ok(Op::DropTokens { token_hashes: take_json(input)? }),
             OPEN_EPOCH => Ok(Op::OpenEpoch),
             MARKER => Ok(Op::Marker),
+            NOTHING if format >= FORMAT_KEYED => Ok(Op::Nothing),
             kind => Err(DecodeError::Kind(kind)),
         }
     }
 
     /// Changes vectors only; such ops need no look at anything but their database's description.
     pub fn is_vector_op(&self) -> bool {
-        matches!(self, Op::PutVectors { .. } | Op::DeleteVectors { .. })
+        matches!(self.inner(), Op::PutVectors { .. } | Op::DeleteVectors { .. })
+    }
+
+    /// The change itself, without the key that goes with it.
+    pub fn inner(&self) -> &Op {
+        match self {
+            Op::Keyed { op, .. } => op.inner(),
+            op => op,
+        }
+    }
+
+    /// What its request left behind for a retry.
+    pub fn answered(&self) -> Option<&Answered> {
+        match self {
+            Op::Keyed { answered, .. } => Some(answered),
+            _ => None,
+        }
     }
 
     fn size_hint(&self) -> usize {
@@ -189,6 +272,7 @@ impl Op {
                 .map(|vector| 12 + vector.id.len() + vector.metadata.len() + 4 * vector.values.len())
                 .sum::<usize>()
                 .saturating_add(16 + database.len()),
+            Op::Keyed { op, answered } => op.size_hint().saturating_add(answered.encoded_len()),
             _ => 256,
         }
     }
@@ -196,7 +280,7 @@ impl Op {
 
 /// Appends what [`Op::encode`] gives for an [`Op::PutVectors`] of one vector.
 pub fn encode_vector(database: &str, id: &str, values: &[f32], metadata: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[FORMAT, PUT_VECTORS]);
+    out.extend_from_slice(&[FORMAT_MIN, PUT_VECTORS]);
     put_text(out, database);
     out.put_u32_le(1);
     put_vector(out, id, values, metadata);
@@ -219,8 +303,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
-fn put_json(out: &mut Vec<u8>, kind: u8, value: &impl Serialize) {
-    out.push(kind);
+fn put_json(out: &mut Vec<u8>, value: &impl Serialize) {
     // Plain structs of strings and numbers always have a JSON form.
     let json = serde_json::to_vec(value).unwrap_or_default();
     out.put_slice(&json);
@@ -294,7 +377,44 @@ mod tests {
 
     #[test]
     fn a_newer_record_names_itself() {
-        assert_eq!(Op::decode(&[2, 1]), Err(DecodeError::Format(2)));
+        assert_eq!(Op::decode(&[3, 1]), Err(DecodeError::Format(3)));
+        assert_eq!(Op::decode(&[0, 1]), Err(DecodeError::Format(0)));
         assert_eq!(Op::decode(&[1, 99]), Err(DecodeError::Kind(99)));
+        // Known, but not in a record of the first format.
+        assert_eq!(Op::decode(&[1, NOTHING]), Err(DecodeError::Kind(NOTHING)));
+        let text = DecodeError::Format(3).to_string();
+        assert_eq!(text, "record format 3 is newer than this program reads (2): upgrade this node first");
+    }
+
+    #[test]
+    fn a_key_is_in_the_record_of_its_write_and_changes_nothing_of_it() {
+        let put = Op::PutVectors {
+            database: "db".into(),
+            vectors: vec![VectorRecord { id: "id".into(), values: vec![1.0; 3], metadata: "{}".into() }],
+        };
+        for op in [put, Op::DropDatabase { database: "db".into() }, Op::Nothing] {
+            for body in ["", "{\"status\":\"success\"}"] {
+                let keyed = Op::Keyed { op: Box::new(op.clone()), answered: answered(body) };
+                let bytes = keyed.encode();
+                assert_eq!(Op::decode(&bytes).as_ref(), Ok(&keyed));
+                assert_eq!((keyed.inner(), keyed.is_vector_op()), (&op, op.is_vector_op()));
+                for length in 0..bytes.len() {
+                    assert!(Op::decode(&bytes[..length]).is_err(), "cut at {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_first_format_can_say_is_written_in_it() {
+        for op in [Op::Marker, Op::OpenEpoch, Op::DropDatabase { database: "db".into() }] {
+            assert_eq!(op.encode()[0], 1, "{op:?}");
+        }
+        assert_eq!(Op::Nothing.encode()[..], [2, NOTHING, 0, 0, 0, 0]);
+        assert_eq!(Op::decode(&Op::Nothing.encode()), Ok(Op::Nothing));
+    }
+
+    fn answered(body: &'static str) -> Answered {
+        Answered { key: [1; 32], request: [2; 32], at_ms: u64::MAX - 3, status: 201, body: body.into() }
     }
 }

@@ -12,11 +12,12 @@
 //! | `call`, `answer` | what goes into a handler and what comes out |
 //! | `gate` | what every request goes through: credentials, readiness, counters, headers |
 //! | `write`, `forward` | the way of a write to the primary |
+//! | `once` | writes with an idempotency key |
 //! | `body`, `numbers`, `metadata` | JSON without loss, and errors that name the field |
 //! | the others | the handlers, a file for each group of routes |
 //!
 //! Invariant: a handler of a write does nothing but [`Node::write`], may be called again for the same request, and the
-//! last thing it writes is the one that cannot be repeated.
+//! last thing it writes is the one that cannot be repeated; that one goes through `once::write`.
 
 mod answer;
 mod api_keys;
@@ -28,6 +29,7 @@ mod gate;
 mod login;
 mod metadata;
 mod numbers;
+mod once;
 pub mod search;
 mod security;
 mod serve;
@@ -83,6 +85,25 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
+    fn new(node: Node, limits: RateLimits) -> Self {
+        // A label that is no header value is left out rather than refused.
+        let version = HeaderValue::from_str(&node.config().version).unwrap_or(HeaderValue::from_static("unknown"));
+        Self {
+            auth: Auth::new(limits),
+            metrics: Metrics::new(&node.config().version),
+            http: node.config().surroundings.http.clone(),
+            client_key: forward::client_key(&node.config().admin_token),
+            bodies: Arc::new(Semaphore::new(call::BODY_BUDGET_UNITS)),
+            credential_waits: Semaphore::new(CREDENTIAL_WAITS_MAX),
+            read_modify_write: tokio::sync::Mutex::new(()),
+            version,
+            newest_database_ns: AtomicU64::new(0),
+            processor: system::Processor::default(),
+            started: Instant::now(),
+            node,
+        }
+    }
+
     /// Milliseconds since 1970, for what is written down or shown.
     pub fn now_ms(&self) -> u64 {
         self.node.config().surroundings.clock.now_ms()
@@ -91,25 +112,10 @@ impl Rest {
 
 /// The routes of `node`.
 pub fn router(node: Node, limits: RateLimits) -> Router {
-    // A label that is no header value is left out rather than refused.
-    let version = HeaderValue::from_str(&node.config().version).unwrap_or(HeaderValue::from_static("unknown"));
-    let rest = Arc::new(Rest {
-        auth: Auth::new(limits),
-        metrics: Metrics::new(&node.config().version),
-        http: node.config().surroundings.http.clone(),
-        client_key: forward::client_key(&node.config().admin_token),
-        bodies: Arc::new(Semaphore::new(call::BODY_BUDGET_UNITS)),
-        credential_waits: Semaphore::new(CREDENTIAL_WAITS_MAX),
-        read_modify_write: tokio::sync::Mutex::new(()),
-        version,
-        newest_database_ns: AtomicU64::new(0),
-        processor: system::Processor::default(),
-        started: Instant::now(),
-        node,
-    });
+    let rest = Arc::new(Rest::new(node, limits));
     use Access::{Admin, Open, User};
     use Kind::{Read, System, Write};
-    Routes { rest: rest.clone(), router: Router::new() }
+    Routes { rest, router: Router::new() }
         .on(System, Method::GET, "/health", Open, system::health)
         .on(System, Method::GET, "/health/db", Open, system::health_db)
         .on(System, Method::GET, "/status", User, system::status)
@@ -186,7 +192,7 @@ impl Routes {
         H: Fn(Arc<Rest>, Arc<Call>, Caller) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let route = Arc::new(Route::new(kind, access, path, self.rest.metrics.route(path, method.as_str())));
+        let route = Arc::new(Route::new(kind, access, &method, path, self.rest.metrics.route(path, method.as_str())));
         let rest = self.rest.clone();
         let endpoint = move |params, request: Request| {
             let (rest, route, handler) = (rest.clone(), route.clone(), handler.clone());

@@ -7,16 +7,19 @@
 mod accounts;
 mod database;
 mod digest;
+mod keys;
 mod walk;
 
 pub use accounts::Accounts;
 pub use database::{Database, Match, StoredVector};
 pub use digest::{Digest, DigestTable, RecordHash};
+pub use keys::KeyLimits;
 pub use vectorindex::SearchError;
 
 use crate::account::{ApiKey, Token, User};
-use crate::record::{DatabaseRecord, DecodeError, Op};
+use crate::record::{Answered, DatabaseRecord, DecodeError, Op};
 use bytes::Buf;
+use keys::Keys;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use wire::document::Index;
 pub struct Store {
     index: Index,
     content: RwLock<Content>,
+    keys: RwLock<Keys>,
     digest: Mutex<DigestTable>,
 }
 
@@ -37,7 +41,12 @@ struct Content {
 
 impl Store {
     pub fn new(index: Index) -> Self {
-        Self { index, content: RwLock::default(), digest: Mutex::new(DigestTable::new()) }
+        Self::remembering(index, KeyLimits::default())
+    }
+
+    pub fn remembering(index: Index, keys: KeyLimits) -> Self {
+        let (keys, digest) = (RwLock::new(Keys::new(keys)), Mutex::new(DigestTable::new()));
+        Self { index, content: RwLock::default(), keys, digest }
     }
 
     /// All databases, ordered by id.
@@ -88,6 +97,17 @@ impl Store {
         self.content.read().accounts.live_tokens(now_ms)
     }
 
+    /// The request that was done with an idempotency key, and the LSN of its write. It may be known a moment before the
+    /// write is applied.
+    pub fn answered(&self, key: &[u8; 32]) -> Option<(Lsn, Answered)> {
+        self.keys.read().get(key).cloned()
+    }
+
+    /// Requests remembered by their idempotency key.
+    pub fn answered_count(&self) -> usize {
+        self.keys.read().len()
+    }
+
     /// Vectors in all databases.
     pub fn vector_count(&self) -> usize {
         self.content.read().databases.values().map(|database| database.len()).sum()
@@ -111,6 +131,11 @@ impl Store {
 
     /// Applies one record; returns how many vectors it stored or removed.
     pub fn apply(&self, lsn: Lsn, op: Op) -> usize {
+        if let Op::Keyed { op, answered } = op {
+            // Before the change: whoever sees that, and fails because of it, finds that it was its own doing.
+            self.keys.write().remember(lsn, answered);
+            return self.apply(lsn, *op);
+        }
         let mut digest = self.digest.lock();
         match op {
             Op::PutVectors { database, vectors } => {
@@ -134,7 +159,7 @@ impl Store {
                     1
                 })
             }
-            Op::OpenEpoch | Op::Marker => 0,
+            Op::OpenEpoch | Op::Marker | Op::Nothing => 0,
             account => self.content.write().accounts.apply(lsn, account, &mut digest),
         }
     }
@@ -157,6 +182,7 @@ impl Store {
     /// Puts the content of `other` in the place of this one's.
     pub fn replace_by(&self, other: Store) {
         let mut digest = self.digest.lock();
+        *self.keys.write() = other.keys.into_inner();
         *self.content.write() = other.content.into_inner();
         *digest = other.digest.into_inner();
     }
@@ -165,7 +191,7 @@ impl Store {
     pub fn item_count(&self) -> u64 {
         let content = self.content.read();
         let vectors: usize = content.databases.values().map(|database| database.len() + 1).sum();
-        (vectors + content.accounts.len()) as u64
+        (vectors + content.accounts.len() + self.answered_count()) as u64
     }
 
     /// Applies one item of a snapshot.

@@ -12,6 +12,8 @@ mod databases;
 mod full_disk;
 #[path = "rest_interface/handover.rs"]
 mod handover;
+#[path = "rest_interface/idempotency.rs"]
+mod idempotency;
 #[path = "rest_interface/program.rs"]
 mod program;
 #[path = "rest_interface/search.rs"]

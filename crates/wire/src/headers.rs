@@ -22,6 +22,9 @@ pub const COLOUR: &str = "jadeshift-colour";
 /// A client's own name for one write, so that a retry is applied once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// Set on the answer to a retry: it is the one that was given, or meant, for the first request with the key.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+
 /// Version of the admin protocol and of the feed spoken by this program.
 pub const WIRE_VERSION: u32 = 1;
 /// The oldest version of the admin protocol and of the feed that this program still reads.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The record that was the last: users come first, then API keys, tokens, and databases, each database followed by its
-/// vectors; all of them ordered by id. So a place means the same on every node, whatever was written meanwhile.
+/// The record that was the last: users come first, then API keys, tokens, idempotency keys (in the order of
+/// their writes) and databases, each database followed by its vectors; all the others ordered by id. So a place means the same on every node, whatever was written meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Place {
@@ -16,6 +16,10 @@ pub enum Place {
     /// Its hash, never the token.
     Token {
         id: String,
+    },
+    /// An idempotency key, by the LSN of its write.
+    Key {
+        lsn: u64,
     },
     Database {
         id: String,

@@ -40,7 +40,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| OpenError::Runtime)?;
     let dir = DataDir::open_on(config.surroundings.disk.clone(), &config.data_dir)?;
     let role = RoleFile::load(&dir).map_err(OpenError::Role)?;
-    let store = Store::new(config.index.clone());
+    let store = Store::remembering(config.index.clone(), config.limits.keys);
     let (head, tail) = snapshotter::load(&dir, &store).map_err(OpenError::Snapshot)?;
     let start = head.as_ref().map_or_else(Start::beginning, |head| head.start.clone());
     // Log behind the newest snapshot, so that a restart does not begin counting anew.

@@ -159,6 +159,45 @@ async fn wrong_writes_change_nothing_and_say_why() {
     running.stop().await;
 }
 
+/// A write of vector `number` by a request with this key.
+fn keyed(key: u8, request: u8, number: u64) -> Op {
+    let answered = Answered { key: [key; 32], request: [request; 32], at_ms: 1, status: 201, body: "{}".into() };
+    Op::Keyed { op: Box::new(put(number)), answered }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_retries_in_one_group_one_is_done() {
+    let dir = TempDir::new().unwrap();
+    let running = Running::start(dir.path(), false).await;
+    running.node.write(create()).await.unwrap();
+    for round in 0..20 {
+        let writes = (0..30).map(|number| {
+            let node = running.node.clone();
+            // Every third is another request with the same key.
+            let op = if number % 3 == 2 { keyed(round, 2, 1) } else { keyed(round, 1, 0) };
+            tokio::spawn(async move { (node.write(op).await, number % 3 == 2) })
+        });
+        let (mut applied, mut repeated, mut reused) = (Vec::new(), Vec::new(), 0);
+        for write in writes.collect::<Vec<_>>() {
+            match write.await.unwrap() {
+                (Ok(done), other) => applied.push((done.lsn, other)),
+                (Err(WriteError::Repeated(first)), other) => repeated.push((first.lsn, other)),
+                (Err(WriteError::KeyReused), _) => reused += 1,
+                (Err(error), _) => panic!("{error}"),
+            }
+        }
+        let [(lsn, other)] = applied[..] else { panic!("{applied:?}") };
+        assert!(repeated.iter().all(|repeat| *repeat == (lsn, other)), "{repeated:?}");
+        assert_eq!(repeated.len() + 1, if other { 10 } else { 20 });
+        assert_eq!(reused, if other { 20 } else { 10 });
+    }
+    let keys = running.node.store().answered_count();
+    running.stop().await;
+    let running = Running::start(dir.path(), false).await;
+    assert_eq!((keys, running.node.store().answered_count()), (20, 20));
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_seeded_and_follows_with_the_same_digest() {
     let (blue_dir, green_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());

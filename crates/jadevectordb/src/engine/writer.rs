@@ -7,6 +7,7 @@ use crate::record::Op;
 use crate::store::{Database, Digest, Store};
 use bytes::Bytes;
 use changelog::{DataDir, Frame, Log, SnapshotWriter, Start};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -65,6 +66,8 @@ pub(super) struct Writer {
 pub(super) struct Group {
     frames: Vec<Frame>,
     ops: Vec<(Op, Option<WriteReply>)>,
+    /// Idempotency keys of these writes.
+    keys: HashSet<[u8; 32]>,
     bytes: usize,
 }
 
@@ -125,7 +128,9 @@ impl Writer {
         // What is decided by looking at the store needs the writes before it applied; vectors need only the
         // description of their database, which changes in groups of its own.
         let alone = !op.is_vector_op() || condition != Condition::None;
-        if alone {
+        // A retry is judged when it is known what became of the first.
+        let retried = op.answered().is_some_and(|answered| self.group.keys.contains(&answered.key));
+        if alone || retried {
             self.commit();
         }
         if let Err(error) = self.check(&op, &condition) {
@@ -146,6 +151,9 @@ impl Writer {
         if let Some(failure) = self.shared.status.borrow().failed.clone() {
             return Err(WriteError::Failed(failure));
         }
+        if let Some(answered) = op.answered() {
+            super::unless_done(&self.shared.store, &answered.key, &answered.request)?;
+        }
         let store = &self.shared.store;
         let unless = |met: bool, otherwise: String| if met { Ok(()) } else { Err(WriteError::Conflict(otherwise)) };
         match condition {
@@ -160,8 +168,13 @@ impl Writer {
             Condition::DatabaseExists(id) => {
                 store.database(id).map(|_| ()).ok_or_else(|| WriteError::UnknownDatabase(id.clone()))
             }
+            Condition::VectorExists { database, id } => {
+                let found = store.database(database).is_some_and(|database| database.contains(id));
+                let unknown = || WriteError::UnknownVector { database: database.clone(), id: id.clone() };
+                found.then_some(()).ok_or_else(unknown)
+            }
         }?;
-        match op {
+        match op.inner() {
             Op::PutVectors { database, vectors } => {
                 let record = store.database(database).ok_or_else(|| WriteError::UnknownDatabase(database.clone()))?;
                 let expected = record.record().dimension;
@@ -195,6 +208,7 @@ impl Writer {
     fn push(&mut self, op: Op, payload: Bytes, reply: Option<WriteReply>) {
         let lsn = self.position.lsn + self.group.frames.len() as Lsn + 1;
         self.group.bytes += payload.len();
+        self.group.keys.extend(op.answered().map(|answered| answered.key));
         self.group.frames.push(frame(Position { lsn, epoch: self.position.epoch }, payload));
         self.group.ops.push((op, reply));
     }

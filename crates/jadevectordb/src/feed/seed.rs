@@ -32,7 +32,7 @@ async fn receive_into(node: &Node, admin: &Admin, session: u64) -> Result<(), Fo
     let mut body = admin.snapshot(&node_id).await?.into_body();
     let mut decoder = SnapshotDecoder::new();
     let mut incoming: Option<(SnapshotHead, SnapshotWriter)> = None;
-    let store = Store::new(node.config().index.clone());
+    let store = Store::remembering(node.config().index.clone(), node.config().limits.keys);
     let (mut records, mut bytes) = (0, 0);
     loop {
         let piece = match tokio::time::timeout(SILENCE_MAX, body.frame()).await {

@@ -3,9 +3,10 @@
 use crate::auth::limits::Refusal;
 use crate::auth::password::PasswordError;
 use crate::auth::secret::NoRandomness;
-use crate::engine::{Applied, WriteError};
+use crate::engine::{Applied, Repeated, WriteError};
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -23,17 +24,19 @@ pub const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; versio
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: HeaderValue,
-    pub body: Body,
+    pub body: Bytes,
     /// The LSN of the write that this answer confirms.
     pub lsn: Option<Lsn>,
+    /// It was given before, to an earlier request with the same idempotency key.
+    pub repeated: bool,
     /// Set when the answer was made by another node: these headers are given instead of this node's own.
     pub passed_on: Option<HeaderMap>,
 }
 
 impl Answer {
     /// `body` is JSON text.
-    pub fn json(status: StatusCode, body: impl Into<Body>) -> Self {
-        Self { status, content_type: JSON, body: body.into(), lsn: None, passed_on: None }
+    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type: JSON, body: body.into(), lsn: None, repeated: false, passed_on: None }
     }
 
     pub fn ok(body: &impl Serialize) -> Self {
@@ -65,6 +68,12 @@ pub enum Problem {
     NotFound(String),
     #[error("{0}")]
     Conflict(String),
+    /// Another request with the same idempotency key.
+    #[error("{0}")]
+    KeyReused(String),
+    /// Done before: not a refusal, but the way of the first answer to the client.
+    #[error("the request was done before")]
+    Repeated(Box<Repeated>),
     #[error("the body did not arrive within {seconds} s")]
     BodyTimeout { seconds: u64 },
     #[error("{0}")]
@@ -104,7 +113,8 @@ impl Problem {
             Problem::Unauthorised(_) => StatusCode::UNAUTHORIZED,
             Problem::Forbidden(_) | Problem::Limited(Refusal::Blocked { .. }) => StatusCode::FORBIDDEN,
             Problem::NotFound(_) => StatusCode::NOT_FOUND,
-            Problem::Conflict(_) => StatusCode::CONFLICT,
+            Problem::Conflict(_) | Problem::Repeated(_) => StatusCode::CONFLICT,
+            Problem::KeyReused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::Limited(Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
@@ -170,7 +180,7 @@ pub fn response(outcome: Outcome) -> Response {
         Ok(answer) => answer,
         Err(problem) => return problem.response(),
     };
-    let mut response = Response::new(answer.body);
+    let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;
     match answer.passed_on {
         Some(headers) => *response.headers_mut() = headers,
@@ -179,6 +189,9 @@ pub fn response(outcome: Outcome) -> Response {
             if let Some(lsn) = answer.lsn {
                 response.headers_mut().insert(LSN_HEADER, lsn.into());
             }
+            if answer.repeated {
+                response.headers_mut().insert(REPEATED_HEADER, HeaderValue::from_static("true"));
+            }
         }
     }
     response
@@ -186,6 +199,7 @@ pub fn response(outcome: Outcome) -> Response {
 
 pub const LSN_HEADER: HeaderName = HeaderName::from_static(wire::headers::LSN);
 pub const BEHIND_HEADER: HeaderName = HeaderName::from_static(wire::headers::BEHIND);
+const REPEATED_HEADER: HeaderName = HeaderName::from_static(wire::headers::IDEMPOTENT_REPLAYED);
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static(wire::headers::VERSION);
 
 impl From<WriteError> for Problem {
@@ -196,6 +210,9 @@ impl From<WriteError> for Problem {
             WriteError::UnknownDatabase(_) => Problem::NotFound(text),
             WriteError::Dimension { .. } => Problem::BadRequest(text),
             WriteError::Conflict(_) => Problem::Conflict(text),
+            WriteError::UnknownVector { .. } => Problem::NotFound(text),
+            WriteError::Repeated(repeated) => Problem::Repeated(repeated),
+            WriteError::KeyReused => Problem::KeyReused(text),
             WriteError::Failed(_) => Problem::Unavailable { text, retry_after_s: 30 },
             WriteError::Overloaded => Problem::unavailable(text),
             WriteError::Unconfirmed { .. } => Problem::GatewayTimeout(text),

@@ -4,12 +4,14 @@ use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field};
 use super::call::Call;
+use super::once;
 use super::security::note;
 use super::users::NAME_BYTES_MAX;
 use crate::account::ApiKey;
 use crate::auth::{Caller, iso, secret};
 use crate::engine::{Condition, WriteError};
 use crate::record::Op;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -64,7 +66,15 @@ pub async fn create(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
         "message": "API key created; it is shown only now",
         "created_at": iso(created_ms),
     });
-    let written = rest.node.write_if(Op::PutApiKey(record), Condition::UserExists(user_id.clone())).await;
+    // The key itself is in no record: a retry is told what was done.
+    let text = format!(
+        "API key `{0}` was created by the first request with this idempotency key, and shown only then: if it did not \
+         arrive, revoke it (DELETE /v1/api-keys/{0}) and create another",
+        record.key_id
+    );
+    let kept = Answer::json(StatusCode::CONFLICT, json!({ "error": text, "key_id": record.key_id }).to_string());
+    let condition = Condition::UserExists(user_id.clone());
+    let written = once::write(&rest, &call, Op::PutApiKey(record), condition, &kept).await;
     let applied = written.map_err(|error| match error {
         WriteError::Conflict(_) => Problem::BadRequest(format!("`user_id`: user `{user_id}` does not exist")),
         other => other.into(),
@@ -112,7 +122,9 @@ pub async fn revoke(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
     let key = known.filter(|key| caller.is_admin() || key.user_id == caller.user_id());
     let key = key.ok_or_else(|| Problem::NotFound(format!("API key `{key_id}` does not exist")))?;
     let revoked = ApiKey { is_active: false, ..(*key).clone() };
-    let applied = rest.node.write_if(Op::PutApiKey(revoked), Condition::ApiKeyExists(key_id.to_owned())).await?;
+    let answer = Answer::ok(&json!({ "key_id": key_id, "message": "API key revoked successfully" }));
+    let condition = Condition::ApiKeyExists(key_id.to_owned());
+    let applied = once::write(&rest, &call, Op::PutApiKey(revoked), condition, &answer).await?;
     note(&rest, &call, "api_key_revoked", &key.user_id, true, format!("by `{}`", caller.user_id()));
-    Ok(Answer::ok(&json!({ "key_id": key_id, "message": "API key revoked successfully" })).at(applied))
+    Ok(answer.at(applied))
 }

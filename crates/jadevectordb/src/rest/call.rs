@@ -3,6 +3,7 @@
 use super::Rest;
 use super::answer::Problem;
 use super::forward;
+use super::once::RequestKey;
 use super::serve::Connection;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Query, RawPathParams, Request};
@@ -12,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -33,6 +34,8 @@ pub struct Call {
     /// The client's, also through a proxy on this machine.
     pub address: IpAddr,
     pub connection: Option<Arc<Connection>>,
+    /// Set once the caller is known, if the request has an idempotency key.
+    pub once: OnceLock<RequestKey>,
     params: RawPathParams,
     _budget: Option<OwnedSemaphorePermit>,
 }
@@ -58,7 +61,7 @@ impl Call {
         let address = forward::vouched_client(&rest.client_key, &parts.headers);
         let address = address.unwrap_or_else(|| client_address(peer, &parts.headers));
         let Parts { method, uri, headers, .. } = parts;
-        Ok(Self { method, uri, headers, body, address, connection, params, _budget: held })
+        Ok(Self { method, uri, headers, body, address, connection, once: OnceLock::new(), params, _budget: held })
     }
 
     /// A part of the path, percent-decoded; empty if the route has none of that name.

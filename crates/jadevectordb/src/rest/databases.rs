@@ -4,6 +4,7 @@ use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field};
 use super::call::Call;
+use super::once;
 use crate::auth::{Caller, iso};
 use crate::engine::Condition;
 use crate::record::{DatabaseRecord, Metric, Op};
@@ -96,8 +97,9 @@ pub async fn create(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
         created_ms: now_ms,
         updated_ms: now_ms,
     };
-    let applied = rest.node.write(Op::PutDatabase(record)).await?;
-    Ok(Answer::created(&json!({ "databaseId": database_id, "status": "success" })).at(applied))
+    let answer = Answer::created(&json!({ "databaseId": database_id, "status": "success" }));
+    let applied = once::write(&rest, &call, Op::PutDatabase(record), Condition::None, &answer).await?;
+    Ok(answer.at(applied))
 }
 
 /// `db_` and the time in nanoseconds, never the same twice.
@@ -168,15 +170,17 @@ pub async fn update(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
     }
     record.updated_ms = rest.now_ms();
     let condition = Condition::DatabaseExists(database_id.to_owned());
-    let applied = rest.node.write_if(Op::PutDatabase(record), condition).await?;
-    Ok(success("Database updated successfully").at(applied))
+    let answer = success("Database updated successfully");
+    let applied = once::write(&rest, &call, Op::PutDatabase(record), condition, &answer).await?;
+    Ok(answer.at(applied))
 }
 
 pub async fn delete(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {
     let database = call.param("db").to_owned();
     find(&rest, &database)?;
-    let applied = rest.node.write(Op::DropDatabase { database }).await?;
-    Ok(success("Database deleted successfully").at(applied))
+    let answer = success("Database deleted successfully");
+    let applied = once::write(&rest, &call, Op::DropDatabase { database }, Condition::None, &answer).await?;
+    Ok(answer.at(applied))
 }
 
 fn success(message: &str) -> Answer {

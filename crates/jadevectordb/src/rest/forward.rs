@@ -3,7 +3,6 @@
 use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::call::Call;
-use axum::body::Body;
 use client::HttpError;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode};
@@ -143,7 +142,7 @@ async fn pass_on(rest: &Rest, response: client::JsonResponse) -> Outcome {
         }
     }
     let passed_on = Some(end_to_end(&response.headers));
-    Ok(Answer { passed_on, lsn, ..Answer::json(status, Body::from(response.body)) })
+    Ok(Answer { passed_on, lsn, ..Answer::json(status, response.body) })
 }
 
 #[cfg(test)]

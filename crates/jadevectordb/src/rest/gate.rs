@@ -2,13 +2,14 @@
 
 use super::answer::{self, BEHIND_HEADER, LSN_HEADER, Outcome, Problem, VERSION_HEADER};
 use super::call::Call;
-use super::{Rest, write};
+use super::{Rest, once, write};
 use crate::auth::{Access, Caller, credential};
 use crate::engine::Standing;
 use crate::metrics::RouteMetrics;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
+use http::Method;
 use http::header::{CONNECTION, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,12 +39,15 @@ pub struct Route {
     access: Access,
     /// Under `/v1`: the answer carries LSN and version.
     versioned: bool,
+    /// Its requests may carry an idempotency key.
+    takes_key: bool,
     metrics: Arc<RouteMetrics>,
 }
 
 impl Route {
-    pub fn new(kind: Kind, access: Access, path: &str, metrics: Arc<RouteMetrics>) -> Self {
-        Self { kind, access, versioned: path.starts_with("/v1"), metrics }
+    pub fn new(kind: Kind, access: Access, method: &Method, path: &str, metrics: Arc<RouteMetrics>) -> Self {
+        let takes_key = once::taken_by(method, path);
+        Self { kind, access, versioned: path.starts_with("/v1"), takes_key, metrics }
     }
 }
 
@@ -113,7 +117,10 @@ where
     match route.kind {
         Kind::System => run(rest, route.access, handler, &call).await,
         Kind::Read => read(rest, route.access, handler, &call).await,
-        Kind::Write => write::routed(rest, route.access, handler, &call).await,
+        Kind::Write => {
+            once::check(&call, route.takes_key)?;
+            write::routed(rest, route.access, handler, &call).await
+        }
     }
 }
 
@@ -171,7 +178,11 @@ async fn await_lsn(rest: &Rest, wanted: &str) -> Result<(), Problem> {
     Err(Problem::Behind { text, primary })
 }
 
-async fn admit(rest: &Rest, access: Access, call: &Call) -> Result<Caller, Problem> {
+/// Who is asking, if the route is open to them.
+///
+/// # Errors
+/// 401 and 403.
+pub async fn admit(rest: &Rest, access: Access, call: &Call) -> Result<Caller, Problem> {
     if access == Access::Open {
         return Ok(Caller::default());
     }

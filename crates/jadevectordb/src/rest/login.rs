@@ -4,11 +4,13 @@ use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field};
 use super::call::Call;
+use super::once;
 use super::security::note;
 use super::users::{self, NewUser};
 use crate::account::Token;
 use crate::auth::limits::Refusal;
 use crate::auth::{Caller, TOKEN_MS, TOKENS_PER_USER_MAX, iso, secret};
+use crate::engine::Condition;
 use crate::record::Op;
 use serde::Deserialize;
 use serde_json::json;
@@ -135,9 +137,11 @@ pub async fn logout(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
             "only a login can be ended, an API key is revoked: DELETE /v1/api-keys".into(),
         ));
     };
-    let applied = rest.node.write(Op::DropTokens { token_hashes: vec![token_hash.to_owned()] }).await?;
+    let answer = Answer::ok(&json!({ "message": "Logged out successfully", "user_id": caller.user_id() }));
+    let op = Op::DropTokens { token_hashes: vec![token_hash.to_owned()] };
+    let applied = once::write(&rest, &call, op, Condition::None, &answer).await?;
     note(&rest, &call, "logout", caller.user_id(), true, String::new());
-    Ok(Answer::ok(&json!({ "message": "Logged out successfully", "user_id": caller.user_id() })).at(applied))
+    Ok(answer.at(applied))
 }
 
 #[derive(Deserialize)]

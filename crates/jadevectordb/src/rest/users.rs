@@ -4,6 +4,7 @@ use super::Rest;
 use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field};
 use super::call::Call;
+use super::once;
 use super::security::note;
 use crate::account::User;
 use crate::auth::first_admin::PASSWORD_CHARS_MIN;
@@ -200,19 +201,19 @@ pub async fn update(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
     if !user.is_active {
         end_logins(&rest, &user.user_id, caller.token_hash()).await?;
     }
-    let timer = rest.metrics.user_operation();
-    let applied = rest.node.write_if(Op::PutUser(user.clone()), condition).await?;
-    timer.observe_duration();
-    note(&rest, &call, "user_updated", &user.user_id, true, format!("by `{}`", caller.user_id()));
-    let body = json!({
+    let answer = Answer::ok(&json!({
         "user_id": user.user_id,
         "username": user.username,
         "email": user.email,
         "roles": user.roles,
         "is_active": user.is_active,
         "message": "User updated successfully",
-    });
-    Ok(Answer::ok(&body).at(applied))
+    }));
+    let timer = rest.metrics.user_operation();
+    let applied = once::write(&rest, &call, Op::PutUser(user.clone()), condition, &answer).await?;
+    timer.observe_duration();
+    note(&rest, &call, "user_updated", &user.user_id, true, format!("by `{}`", caller.user_id()));
+    Ok(answer.at(applied))
 }
 
 /// # Errors
@@ -251,16 +252,17 @@ pub async fn delete(rest: Arc<Rest>, call: Arc<Call>, caller: Caller) -> Outcome
     user.is_active = false;
     keep_an_administrator(&rest, &user)?;
     end_logins(&rest, &user.user_id, caller.token_hash()).await?;
-    let timer = rest.metrics.user_operation();
-    let applied = rest.node.write_if(Op::PutUser(user.clone()), Condition::UserExists(user.user_id.clone())).await?;
-    timer.observe_duration();
-    note(&rest, &call, "user_deleted", &user.user_id, true, format!("by `{}`", caller.user_id()));
-    let body = json!({
+    let answer = Answer::ok(&json!({
         "user_id": user.user_id,
         "username": user.username,
         "message": "User deleted successfully",
-    });
-    Ok(Answer::ok(&body).at(applied))
+    }));
+    let condition = Condition::UserExists(user.user_id.clone());
+    let timer = rest.metrics.user_operation();
+    let applied = once::write(&rest, &call, Op::PutUser(user.clone()), condition, &answer).await?;
+    timer.observe_duration();
+    note(&rest, &call, "user_deleted", &user.user_id, true, format!("by `{}`", caller.user_id()));
+    Ok(answer.at(applied))
 }
 
 #[derive(Deserialize)]

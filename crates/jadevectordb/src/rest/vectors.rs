@@ -5,10 +5,10 @@ use super::answer::{Answer, Outcome, Problem};
 use super::body::{self, Field, Object};
 use super::call::Call;
 use super::databases::find;
-use super::{metadata, numbers};
+use super::{metadata, numbers, once};
 use crate::auth::Caller;
 use crate::config::Limits;
-use crate::engine::WriteError;
+use crate::engine::{Condition, WriteError};
 use crate::record::{Op, VectorRecord};
 use crate::store::{Database, StoredVector};
 use http::StatusCode;
@@ -87,12 +87,11 @@ pub async fn store(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome
     let given: Given<'_> = body::parse(&call.body)?;
     let id = body::required_text("id", given.id, limits.id_bytes)?.into_owned();
     let vector = given.into_record(id.clone(), "", limits, database.record().dimension)?;
-    let applied = put(&rest, call.param("db"), vec![vector]).await?;
     let mut text = String::with_capacity(40 + id.len());
     text.push_str("{\"status\":\"success\",\"vectorId\":");
     metadata::write_text(&mut text, &id);
     text.push('}');
-    Ok(Answer::json(StatusCode::CREATED, text).at(applied))
+    put(&rest, &call, vec![vector], Answer::json(StatusCode::CREATED, text)).await
 }
 
 pub async fn update(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {
@@ -102,8 +101,7 @@ pub async fn update(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcom
     body::bounded_text("id", id, limits.id_bytes)?;
     let given: Given<'_> = body::parse(&call.body)?;
     let vector = given.into_record(id.to_owned(), "", limits, database.record().dimension)?;
-    let applied = put(&rest, call.param("db"), vec![vector]).await?;
-    Ok(Answer::json(StatusCode::OK, "{\"status\":\"success\"}").at(applied))
+    put(&rest, &call, vec![vector], Answer::json(StatusCode::OK, "{\"status\":\"success\"}")).await
 }
 
 pub async fn store_batch(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {
@@ -115,12 +113,11 @@ pub async fn store_batch(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> O
         aside(long, move || read_batch(&call, &rest.node.config().limits, dimension)).await??
     };
     let count = vectors.len();
-    let body = json!({ "status": "success", "count": count }).to_string();
+    let answer = Answer::json(StatusCode::CREATED, json!({ "status": "success", "count": count }).to_string());
     if count == 0 {
-        return Ok(Answer::json(StatusCode::CREATED, body));
+        return Ok(answer);
     }
-    let applied = put(&rest, call.param("db"), vectors).await?;
-    Ok(Answer::json(StatusCode::CREATED, body).at(applied))
+    put(&rest, &call, vectors, answer).await
 }
 
 fn read_batch(call: &Call, limits: &Limits, dimension: usize) -> Result<Vec<VectorRecord>, Problem> {
@@ -138,24 +135,32 @@ fn read_batch(call: &Call, limits: &Limits, dimension: usize) -> Result<Vec<Vect
     given.into_iter().enumerate().map(one).collect()
 }
 
-async fn put(rest: &Rest, database: &str, vectors: Vec<VectorRecord>) -> Result<crate::engine::Applied, Problem> {
-    let op = Op::PutVectors { database: database.to_owned(), vectors };
-    rest.node.write(op).await.map_err(|error| match error {
+async fn put(rest: &Rest, call: &Call, vectors: Vec<VectorRecord>, answer: Answer) -> Outcome {
+    let op = Op::PutVectors { database: call.param("db").to_owned(), vectors };
+    let written = once::write(rest, call, op, Condition::None, &answer).await;
+    let applied = written.map_err(|error| match error {
         // Without a condition, only the size of the record can be in the way.
         WriteError::Conflict(text) => Problem::TooLarge(text),
         other => other.into(),
-    })
+    })?;
+    Ok(answer.at(applied))
 }
 
 pub async fn delete(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {
     let (database, id) = (call.param("db"), call.vector_id());
     find(&rest, database)?;
     let op = Op::DeleteVectors { database: database.to_owned(), ids: vec![id.to_owned()] };
-    let applied = rest.node.write(op).await?;
+    let condition = match call.once.get() {
+        // The answer is in the record already, so it must be known by then.
+        Some(_) => Condition::VectorExists { database: database.to_owned(), id: id.to_owned() },
+        None => Condition::None,
+    };
+    let answer = Answer::json(StatusCode::OK, "{\"status\":\"success\"}");
+    let applied = once::write(&rest, &call, op, condition, &answer).await?;
     if applied.affected == 0 {
         return Err(unknown_vector(id, database));
     }
-    Ok(Answer::json(StatusCode::OK, "{\"status\":\"success\"}").at(applied))
+    Ok(answer.at(applied))
 }
 
 pub async fn get(rest: Arc<Rest>, call: Arc<Call>, _caller: Caller) -> Outcome {

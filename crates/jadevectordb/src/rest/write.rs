@@ -6,7 +6,7 @@
 use super::answer::{Outcome, Problem};
 use super::call::Call;
 use super::forward::{self, Forwarding};
-use super::{Rest, gate};
+use super::{Rest, once};
 use crate::auth::{Access, Caller};
 use crate::engine::Standing;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ where
     loop {
         let standing = node.standing();
         let (reason, at_most) = match &standing {
-            Standing::Primary => match gate::run(rest, access, handler, call).await {
+            Standing::Primary => match once::run(rest, access, handler, call).await {
                 Err(Problem::NotPrimary) => ("the right to write is moving between nodes".to_owned(), RETRY),
                 outcome => return outcome,
             },

@@ -87,7 +87,7 @@ impl Accounts {
             Some(Place::User { id }) => users(Some(id)).or_else(|| api_keys(None)).or_else(|| tokens(None)),
             Some(Place::ApiKey { id }) => api_keys(Some(id)).or_else(|| tokens(None)),
             Some(Place::Token { id }) => tokens(Some(id)),
-            Some(Place::Database { .. } | Place::Vector { .. }) => None,
+            Some(Place::Key { .. } | Place::Database { .. } | Place::Vector { .. }) => None,
         }
     }
 

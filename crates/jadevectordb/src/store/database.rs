@@ -100,6 +100,10 @@ impl Database {
         self.index().index_some(max).map(|progress| progress.done)
     }
 
+    pub fn contains(&self, id: &str) -> bool {
+        self.content.read().slots.contains_key(id)
+    }
+
     pub fn get(&self, id: &str) -> Option<StoredVector> {
         let content = self.content.read();
         self.stored(content.entry(*content.slots.get(id)?)?)

@@ -45,6 +45,12 @@ fn token(hash: &str, created_ms: u64) -> Op {
     Op::PutToken(Token { token_hash: hash.into(), user_id: "u1".into(), created_ms, expires_ms: created_ms + 1_000 })
 }
 
+/// A change with an idempotency key, asked for at `at_ms`.
+fn keyed(key: u8, at_ms: u64, op: Op) -> Op {
+    let answered = Answered { key: [key; 32], request: [1; 32], at_ms, status: 200, body: "{}".into() };
+    Op::Keyed { op: Box::new(op), answered }
+}
+
 fn store(ops: impl IntoIterator<Item = Op>) -> Store {
     let store = Store::new(Index::default());
     for (number, op) in ops.into_iter().enumerate() {
@@ -65,7 +71,8 @@ fn random_ops(seed: u64, count: usize) -> Vec<Op> {
     let mut ops = vec![database("db")];
     for _ in 0..count {
         let id = format!("v{}", next(20));
-        ops.push(match next(60) {
+        let with_key = next(3) == 0;
+        let op = match next(60) {
             0..36 => put(&id, [next(100) as f32, 1.0], if next(2) == 0 { "" } else { "{\"a\":1}" }),
             36..46 => delete(&id),
             46..51 => user(&format!("name{}", next(3)), &format!("{}@x", next(100))),
@@ -73,7 +80,8 @@ fn random_ops(seed: u64, count: usize) -> Vec<Op> {
             // Another metric moves every vector to another place.
             56..59 => with_metric(if next(2) == 0 { Metric::Cosine } else { Metric::Euclidean }),
             _ => Op::DropDatabase { database: "db".into() },
-        });
+        };
+        ops.push(if with_key { keyed(next(60) as u8, next(1_000) * 100_000, op) } else { op });
     }
     ops
 }
@@ -109,6 +117,7 @@ fn the_digest_is_that_of_the_content_not_of_the_way_there() {
         walked.snapshot(|item| restored.restore(&item)).unwrap();
         assert_eq!(restored.digest(), walked.digest(), "seed {seed}");
         assert_eq!(restored.item_count(), walked.item_count());
+        assert_eq!(restored.keys.read().records(), walked.keys.read().records(), "seed {seed}");
     }
 }
 
@@ -155,6 +164,7 @@ fn a_snapshot_taken_while_writes_go_on_is_set_right_by_the_log() {
             restored.apply(number as Lsn + 1, op);
         }
         assert_eq!(restored.digest(), end.digest(), "seed {seed}");
+        assert_eq!(restored.keys.read().records(), end.keys.read().records(), "seed {seed}");
     }
 }
 
@@ -179,6 +189,19 @@ fn a_snapshot_misses_nothing_when_the_vectors_move_meanwhile() {
     restored.apply(count + 2, with_metric(Metric::Euclidean));
     assert_eq!(restored.vector_count() as u64, count);
     assert_eq!(restored.digest(), moving.digest());
+}
+
+#[test]
+fn a_key_is_remembered_with_its_change_and_is_no_part_of_the_digest() {
+    let plain = store([database("db"), put("a", [1.0, 0.0], "")]);
+    let with_key = store([database("db"), keyed(7, 5, put("a", [1.0, 0.0], ""))]);
+    assert_eq!(with_key.digest(), plain.digest());
+    assert_eq!(with_key.database("db").unwrap().get("a").unwrap().version, 2);
+    let (lsn, answered) = with_key.answered(&[7; 32]).unwrap();
+    assert_eq!((lsn, answered.at_ms, answered.status), (2, 5, 200));
+    assert_eq!((plain.answered(&[7; 32]), plain.answered_count(), with_key.answered_count()), (None, 0, 1));
+    plain.replace_by(with_key);
+    assert_eq!(plain.answered_count(), 1);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The walk over all records that a snapshot takes, in strides with nothing held in between.
 //!
-//! **Invariant.** Records come in the order of their ids, never in that of where they are kept. So what is not touched
+//! **Invariant.** Records come in the order of their ids (idempotency keys in that of their writes), never in that of where they are kept. So what is not touched
 //! during a walk is met exactly once, however long the walk pauses and whatever moves meanwhile, and what is touched is
 //! set right by replaying the log from before the walk. A place means the same on every node and after every restart.
 
-use super::{Content, Database, Store};
+use super::{Database, Store};
 use crate::record::{self, Op};
 use bytes::{BufMut, Bytes};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ impl Store {
                     continue;
                 }
             }
-            let Some((next, version, op)) = self.content.read().next_after(place.as_ref()) else { return false };
+            let Some((next, version, op)) = self.next_after(place.as_ref()) else { return false };
             item.clear();
             item.put_u64_le(version);
             op.encode_into(&mut item);
@@ -69,22 +69,31 @@ impl Store {
         match place? {
             Place::Database { id } => Some((self.database(id)?, None)),
             Place::Vector { database, id } => Some((self.database(database)?, Some(id))),
-            Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. } => None,
+            Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. } | Place::Key { .. } => None,
         }
     }
-}
 
-impl Content {
-    /// The account, or else the description of a database, behind `place`.
+    /// What is not a vector: the account, the idempotency key, or the description of a database, behind `place`.
     fn next_after(&self, place: Option<&Place>) -> Option<(Place, Lsn, Op)> {
-        if let Some(account) = self.accounts.next_after(place) {
-            return Some(account);
-        }
         let after = match place {
             Some(Place::Database { id } | Place::Vector { database: id, .. }) => Some(id.as_str()),
-            None | Some(Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. }) => None,
+            Some(Place::Key { lsn }) => return self.next_key(*lsn).or_else(|| self.next_database(None)),
+            None | Some(Place::User { .. } | Place::ApiKey { .. } | Place::Token { .. }) => {
+                let account = self.content.read().accounts.next_after(place);
+                return account.or_else(|| self.next_key(0)).or_else(|| self.next_database(None));
+            }
         };
-        let (id, database) = next_in(&self.databases, after)?;
+        self.next_database(after)
+    }
+
+    fn next_key(&self, after: Lsn) -> Option<(Place, Lsn, Op)> {
+        let (lsn, op) = self.keys.read().next_after(after)?;
+        Some((Place::Key { lsn }, lsn, op))
+    }
+
+    fn next_database(&self, after: Option<&str>) -> Option<(Place, Lsn, Op)> {
+        let content = self.content.read();
+        let (id, database) = next_in(&content.databases, after)?;
         let (version, record) = database.versioned_record();
         Some((Place::Database { id: id.clone() }, version, Op::PutDatabase((*record).clone())))
     }

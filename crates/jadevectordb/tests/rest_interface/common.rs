@@ -12,6 +12,7 @@ use jadevectordb::surroundings::Surroundings;
 use jadevectordb::{admin, rest};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -32,7 +33,7 @@ pub struct TestNode {
     client: Http,
     pub serving: Option<JoinHandle<()>>,
     admin_serving: JoinHandle<()>,
-    _dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 /// An answer.
@@ -100,7 +101,18 @@ impl TestNode {
     }
 
     pub async fn limited(change: impl FnOnce(&mut Config), limits: RateLimits) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_folder(Arc::new(tempfile::tempdir().unwrap()), change, limits).await
+    }
+
+    /// Ends the node, and starts another on its folder.
+    pub async fn restarted(self, change: impl FnOnce(&mut Config)) -> Self {
+        let (dir, node) = (self.dir.clone(), self.node.clone());
+        tokio::task::spawn_blocking(move || node.close()).await.unwrap();
+        drop(self);
+        Self::in_folder(dir, change, patient()).await
+    }
+
+    async fn in_folder(dir: Arc<TempDir>, change: impl FnOnce(&mut Config), limits: RateLimits) -> Self {
         let mut config = config(&dir);
         change(&mut config);
         let (http, admin) = (listen().await, listen().await);
@@ -122,7 +134,7 @@ impl TestNode {
             client,
             serving: Some(serving),
             admin_serving,
-            _dir: dir,
+            dir,
         };
         if test.node.standing() == jadevectordb::engine::Standing::Primary {
             test.token = test.login("admin", PASSWORD).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use wire::admin::Peer;
 
 /// A primary, and a node that follows it and has everything.
-async fn pair() -> (Arc<TestNode>, Arc<TestNode>) {
+pub async fn pair() -> (Arc<TestNode>, Arc<TestNode>) {
     let patient = |config: &mut jadevectordb::config::Config| config.limits.hold_ms = 10_000;
     let blue = TestNode::with(patient).await;
     let mut green = TestNode::with(|config| {
@@ -25,7 +25,7 @@ async fn pair() -> (Arc<TestNode>, Arc<TestNode>) {
     (Arc::new(blue), Arc::new(green))
 }
 
-async fn caught_up(follower: &TestNode, primary: &TestNode) {
+pub async fn caught_up(follower: &TestNode, primary: &TestNode) {
     eventually("the follower has everything", async || {
         follower.node.ready() && follower.node.lsn() >= primary.node.lsn()
     })
@@ -33,7 +33,7 @@ async fn caught_up(follower: &TestNode, primary: &TestNode) {
 }
 
 /// Moves the right to write from `from` to `to`, in the order of the handover.
-async fn hand_over(from: &TestNode, to: &TestNode) {
+pub async fn hand_over(from: &TestNode, to: &TestNode) {
     let epoch = from.node.position().epoch + 1;
     let sealed = from.node.seal(epoch).await.unwrap();
     assert!(to.node.applied(sealed.lsn, Duration::from_secs(10)).await);
