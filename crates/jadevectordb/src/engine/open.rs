@@ -1,5 +1,6 @@
 //! Starting a node: hold the folder, recover snapshot and log, then let the threads run.
 
+use super::RoleError;
 use super::acknowledge::Confirmations;
 use super::role::{RoleFile, new_id};
 use super::snapshotter::{self, SnapshotTail, Snapshotter};
@@ -107,7 +108,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         group: Group::default(),
     };
     if first {
-        writer.role.store(&writer.dir)?;
+        writer.role.store(&writer.dir).map_err(|error| RoleError::Disk(error.to_string()))?;
     }
     if let Role::Primary { epoch } = writer.role.role
         && !dormant

@@ -1,6 +1,6 @@
 //! What a node is, kept in a small file next to the log, and the rules by which it changes.
 
-use changelog::DataDir;
+use changelog::{DataDir, DurableWriteError};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role};
 
@@ -76,9 +76,12 @@ impl RoleFile {
         text.map(|text| serde_json::from_slice(&text).map_err(|error| named(error.to_string()))).transpose()
     }
 
-    pub fn store(&self, dir: &DataDir) -> Result<(), RoleError> {
-        let text = serde_json::to_vec_pretty(self).map_err(|error| RoleError::Disk(error.to_string()))?;
-        dir.write_durably(NAME, &text).map_err(|error| RoleError::Disk(error.to_string()))
+    /// # Errors
+    /// Names the step that failed, and whether the role that was there before still is.
+    pub fn store(&self, dir: &DataDir) -> Result<(), DurableWriteError> {
+        // A role is made of texts and numbers, which always have a form in JSON.
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        dir.write_durably(NAME, &text)
     }
 
     fn fresh(&self, epoch: Epoch) -> Result<(), RoleError> {

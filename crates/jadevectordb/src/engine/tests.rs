@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use wire::document::{Index, Mode};
 
 mod acknowledged;
+mod failing_disk;
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 

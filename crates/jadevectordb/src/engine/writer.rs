@@ -315,11 +315,13 @@ impl Writer {
     fn seal(&mut self, epoch: Epoch) -> Result<Sealed, RoleError> {
         if self.role.judge_seal(epoch)? {
             let digest = self.shared.store.digest().root;
-            self.become_role(Role::Sealed { epoch, lsn: self.position.lsn, digest }, epoch)?;
+            let role = Role::Sealed { epoch, lsn: self.position.lsn, digest };
+            self.keep(RoleFile { role, epoch_seen: epoch, ..self.role.clone() })?;
+            self.publish();
         }
         match &self.role.role {
             Role::Sealed { epoch, lsn, digest } => Ok(Sealed { epoch: *epoch, lsn: *lsn, digest: digest.clone() }),
-            // `become_role` has just made it so.
+            // It has just been made so.
             _ => Err(RoleError::Closing),
         }
     }
@@ -327,26 +329,37 @@ impl Writer {
     /// Becomes primary of `epoch`: durable first, then the record that opens the epoch, then writes.
     /// `new`: a follower is promoted at this LSN, with what it waits for before it acknowledges.
     fn reign(&mut self, change: Change, epoch: Epoch, new: Option<(AcknowledgeBy, Lsn)>) -> Result<(), RoleError> {
-        let Change::To(role) = change else {
-            // Said again, also to one that was waiting for just that.
-            self.open_epoch(epoch)?;
-            self.shared.status.send_modify(|status| status.dormant = false);
-            return Ok(());
-        };
-        self.session += 1;
-        let mut file = self.role.clone();
-        file.role = role;
-        if let Some((by, _)) = &new {
-            file.acknowledge = by.clone();
+        if let Change::To(role) = change {
+            let mut file = RoleFile { role, epoch_seen: epoch, ..self.role.clone() };
+            if let Some((by, _)) = &new {
+                file.acknowledge = by.clone();
+            }
+            self.keep(file)?;
+            self.session += 1;
         }
-        file.epoch_seen = epoch;
-        file.store(&self.dir)?;
-        self.role = file;
+        // Said again, it goes on where it got stuck, be it because the disk was full or because it was waiting for the word.
         self.open_epoch(epoch)?;
-        if let Some((by, lsn)) = new {
-            self.shared.confirmations.begin(by, lsn);
+        if self.shared.status.borrow().file.role != self.role.role
+            && let Some((_, lsn)) = new
+        {
+            self.shared.confirmations.begin(self.role.acknowledge.clone(), lsn);
         }
         self.publish();
+        Ok(())
+    }
+
+    /// Makes `file` durable; it holds from then on. When nobody knows whether it is durable, no write may rely on the role
+    /// that this node has now: after a crash it may have the other one.
+    fn keep(&mut self, file: RoleFile) -> Result<(), RoleError> {
+        if let Err(error) = file.store(&self.dir) {
+            let text = error.to_string();
+            if error.in_doubt {
+                tracing::error!(error = text, "the role may or may not be stored; writes are refused from now on");
+                self.shared.status.send_modify(|status| status.failed = Some(text.clone()));
+            }
+            return Err(RoleError::Disk(text));
+        }
+        self.role = file;
         Ok(())
     }
 
@@ -367,9 +380,7 @@ impl Writer {
     fn acknowledge(&mut self, epoch: Epoch, by: AcknowledgeBy) -> Result<(), RoleError> {
         self.role.judge_acknowledge(epoch, &by)?;
         if self.role.acknowledge != by {
-            let file = RoleFile { acknowledge: by.clone(), ..self.role.clone() };
-            file.store(&self.dir)?;
-            self.role = file;
+            self.keep(RoleFile { acknowledge: by.clone(), ..self.role.clone() })?;
         }
         self.shared.confirmations.set(by);
         Ok(())
@@ -377,19 +388,10 @@ impl Writer {
 
     fn follow(&mut self, epoch: Epoch, primary: &Peer) -> Result<(), RoleError> {
         if let Change::To(role) = self.role.judge_follow(epoch, primary)? {
+            self.keep(RoleFile { role, epoch_seen: epoch, ..self.role.clone() })?;
             self.session += 1;
-            self.become_role(role, epoch)?;
+            self.publish();
         }
-        Ok(())
-    }
-
-    fn become_role(&mut self, role: Role, epoch: Epoch) -> Result<(), RoleError> {
-        let mut file = self.role.clone();
-        file.role = role;
-        file.epoch_seen = epoch;
-        file.store(&self.dir)?;
-        self.role = file;
-        self.publish();
         Ok(())
     }
 
@@ -446,10 +448,7 @@ impl Writer {
             self.set_aside().map_err(disk)?;
         }
         // Identity before content: a crash in between leaves an empty folder of this history, which seeds again.
-        let mut file = self.role.clone();
-        file.cluster_id = seed.cluster_id;
-        file.store(&self.dir)?;
-        self.role = file;
+        self.keep(RoleFile { cluster_id: seed.cluster_id, ..self.role.clone() })?;
         let tail = SnapshotTail { complete_at: seed.complete_at }.to_bytes().map_err(disk)?;
         seed.snapshot.finish(&tail).map_err(|error| disk(error.to_string()))?;
         self.log.reset(&seed.start).map_err(|error| disk(error.to_string()))?;
