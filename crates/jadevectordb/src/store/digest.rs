@@ -6,15 +6,41 @@
 //! (Bellare and Micciancio, "A New Paradigm for Collision-Free Hashing", 1997: AdHash. 256 bits guard against accident
 //! and bugs; they are no defence against somebody who may choose records at will.)
 
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use std::sync::LazyLock;
 use wire::admin::Lsn;
 
 const BUCKETS: usize = 65_536;
+/// Buckets that are hashed anew when one of them has changed: 8 KiB.
+const STRETCH: usize = 256;
+/// A power of two.
+const STRETCHES: usize = BUCKETS / STRETCH;
 
 /// The sums of all buckets: 2 MiB.
+///
+/// The digest is BLAKE3 over all of them. That is a tree, whose nodes are kept: only those above a change are computed anew, so
+/// a digest at the moment at which writes wait costs microseconds.
 pub struct DigestTable {
-    buckets: Vec<RecordHash>,
+    buckets: Vec<[u64; 4]>,
     records: u64,
+    /// As a heap: the children of node n are 2n and 2n + 1, the stretches are the last half. 0 and 1, the root, are unused.
+    nodes: Vec<ChainingValue>,
+    /// Nodes that are not what their buckets say.
+    changed: Vec<bool>,
 }
+
+/// The nodes when all sums are 0.
+static EMPTY: LazyLock<Vec<ChainingValue>> = LazyLock::new(|| {
+    let nothing = [[0; 4]; STRETCH];
+    let mut nodes = vec![ChainingValue::default(); 2 * STRETCHES];
+    for (number, node) in nodes[STRETCHES..].iter_mut().enumerate() {
+        *node = stretch_hash(number, &nothing);
+    }
+    for number in (2..STRETCHES).rev() {
+        nodes[number] = merge_subtrees_non_root(&nodes[2 * number], &nodes[2 * number + 1], Mode::Hash);
+    }
+    nodes
+});
 
 /// Fingerprint of a whole store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,32 +97,54 @@ impl Default for DigestTable {
 
 impl DigestTable {
     pub fn new() -> Self {
-        Self { buckets: vec![RecordHash::default(); BUCKETS], records: 0 }
+        Self { buckets: vec![[0; 4]; BUCKETS], records: 0, nodes: EMPTY.clone(), changed: vec![false; 2 * STRETCHES] }
     }
 
     pub fn add(&mut self, space: &str, id: &str, hash: RecordHash) {
-        let bucket = &mut self.buckets[bucket_of(space, id)];
-        *bucket = bucket.plus(hash);
+        let bucket = self.bucket(space, id);
+        *bucket = RecordHash(*bucket).plus(hash).0;
         self.records += 1;
     }
 
     pub fn remove(&mut self, space: &str, id: &str, hash: RecordHash) {
-        let bucket = &mut self.buckets[bucket_of(space, id)];
-        *bucket = bucket.minus(hash);
+        let bucket = self.bucket(space, id);
+        *bucket = RecordHash(*bucket).minus(hash).0;
         self.records -= 1;
     }
 
-    pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        for stretch in self.buckets.chunks(1024) {
-            let mut bytes = Vec::with_capacity(stretch.len() * 32);
-            for word in stretch.iter().flat_map(|bucket| bucket.0) {
-                bytes.extend_from_slice(&word.to_le_bytes());
-            }
-            hasher.update(&bytes);
+    /// The bucket of a record, to be changed.
+    fn bucket(&mut self, space: &str, id: &str) -> &mut [u64; 4] {
+        let number = bucket_of(space, id);
+        let mut node = STRETCHES + number / STRETCH;
+        while node > 1 && !std::mem::replace(&mut self.changed[node], true) {
+            node /= 2;
         }
-        Digest { root: hasher.finalize().to_hex().to_string(), records: self.records }
+        &mut self.buckets[number]
     }
+
+    pub fn digest(&mut self) -> Digest {
+        for number in (2..2 * STRETCHES).rev() {
+            if !std::mem::take(&mut self.changed[number]) {
+                continue;
+            }
+            self.nodes[number] = match number.checked_sub(STRETCHES) {
+                Some(stretch) => stretch_hash(stretch, &self.buckets[stretch * STRETCH..(stretch + 1) * STRETCH]),
+                None => merge_subtrees_non_root(&self.nodes[2 * number], &self.nodes[2 * number + 1], Mode::Hash),
+            };
+        }
+        let root = merge_subtrees_root(&self.nodes[2], &self.nodes[3], Mode::Hash);
+        Digest { root: root.to_hex().to_string(), records: self.records }
+    }
+}
+
+/// Hash of the stretch with this number, as a part of the tree.
+fn stretch_hash(number: usize, stretch: &[[u64; 4]]) -> ChainingValue {
+    let mut bytes = [0; STRETCH * 32];
+    for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(stretch.as_flattened()) {
+        *place = word.to_le_bytes();
+    }
+    let offset = (number * STRETCH * 32) as u64;
+    blake3::Hasher::new().set_input_offset(offset).update(&bytes).finalize_non_root()
 }
 
 fn bucket_of(space: &str, id: &str) -> usize {
@@ -129,6 +177,29 @@ mod tests {
             forwards.remove("db", &n.to_string(), hash(n));
         }
         assert_eq!(forwards.digest(), DigestTable::new().digest());
+    }
+
+    /// The digest without anything kept.
+    fn computed_anew(table: &DigestTable) -> String {
+        let bytes: Vec<u8> = table.buckets.as_flattened().iter().flat_map(|word| word.to_le_bytes()).collect();
+        blake3::hash(&bytes).to_hex().to_string()
+    }
+
+    #[test]
+    fn the_digest_is_the_hash_of_all_buckets_however_they_changed() {
+        let mut table = DigestTable::new();
+        assert_eq!(table.digest().root, computed_anew(&table));
+        for round in 0..20 {
+            for n in 0..round * 3 {
+                table.add("db", &format!("{round}-{n}"), hash(n));
+            }
+            if round > 1 && round % 3 == 0 {
+                table.remove("db", "1-0", hash(0));
+                table.add("db", "1-0", hash(0));
+            }
+            assert_eq!(table.digest().root, computed_anew(&table), "round {round}");
+            assert_eq!(table.digest().root, computed_anew(&table), "asked again");
+        }
     }
 
     #[test]
