@@ -9,6 +9,7 @@ use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Digest, Epoch, EpochCall, Follow, Lsn, Marker,
     NodeState, Promote, ProveFollow, Rehash, Replay, Replayed, SampledReads, Sealed,
 };
+use wire::snapshot::Resume;
 
 /// Longest answer read into memory.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -121,9 +122,10 @@ impl Admin {
         self.open(&format!("feed?after={after}&epoch={epoch}&cluster={cluster}&follower={follower}")).await
     }
 
-    /// All records, as a stream of snapshot items.
-    pub async fn snapshot(&self, follower: &str) -> Result<StreamingResponse, CallError> {
-        self.open(&format!("snapshot?follower={follower}")).await
+    /// All records, as a stream of snapshot items; or those behind `resume`, when the node can go on there.
+    pub async fn snapshot(&self, follower: &str, resume: Option<&Resume>) -> Result<StreamingResponse, CallError> {
+        let resume = resume.map(|resume| format!("&resume={}", resume.to_token())).unwrap_or_default();
+        self.open(&format!("snapshot?follower={follower}{resume}")).await
     }
 
     async fn open(&self, path: &str) -> Result<StreamingResponse, CallError> {

@@ -119,7 +119,7 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
 
 /// The sentence without its numbers.
 fn shape(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+    text.chars().filter(|c| !c.is_ascii_digit() && *c != ',').collect()
 }
 
 #[cfg(test)]

@@ -311,10 +311,11 @@ async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) ->
 #[derive(Deserialize)]
 struct SnapshotQuery {
     follower: String,
+    resume: Option<String>,
 }
 
 async fn serve_snapshot(State(node): State<Node>, Query(query): Query<SnapshotQuery>) -> Response {
-    match feed::serve_snapshot(&node, &query.follower) {
+    match feed::serve_snapshot(&node, &query.follower, query.resume.as_deref()) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),
     }

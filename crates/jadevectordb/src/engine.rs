@@ -18,6 +18,7 @@ pub(crate) use writer::Seed;
 
 use crate::config::Config;
 use crate::fault::Faults;
+use crate::feed::Incoming;
 use crate::record::{Answered, Op};
 use crate::sample::ReadSample;
 use crate::store::{Digest, Store};
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub markers: Mutex<VecDeque<(Lsn, Digest)>>,
     pub feed: Mutex<FeedState>,
     pub confirmations: Confirmations,
+    /// A snapshot of another node, as far as it came.
+    pub incoming: Incoming,
     pub followers: Mutex<BTreeMap<String, FollowerSeen>>,
     pub counters: RequestCounters,
     sample: ReadSample,
@@ -468,6 +471,7 @@ impl Node {
             }
         }
         self.shared.dir.lock().take();
+        self.shared.incoming.close();
     }
 
     /// The data folder, while the node is open.

@@ -13,6 +13,7 @@ mod serve_snapshot;
 pub(crate) use confirm::hear as hear_confirmation;
 pub(crate) use follow::supervise;
 pub use rehash::rehash;
+pub(crate) use seed::Incoming;
 pub use serve::{FeedBody, serve};
 pub use serve_snapshot::serve_snapshot;
 

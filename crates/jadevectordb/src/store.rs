@@ -15,6 +15,7 @@ pub use database::{Database, Match, StoredVector};
 pub use digest::{Digest, DigestTable, RecordHash};
 pub use keys::KeyLimits;
 pub use vectorindex::SearchError;
+pub use walk::place_of;
 
 use crate::account::{ApiKey, Token, User};
 use crate::record::{Answered, DatabaseRecord, DecodeError, Op};

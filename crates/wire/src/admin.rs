@@ -19,6 +19,7 @@
 //! | `POST /admin/v1/stop` | -> [`NodeState`], then a graceful end |
 //! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID` | -> stream of log frames |
 //! | `GET /admin/v1/snapshot?follower=ID` | -> stream of snapshot frames |
+//! | `GET /admin/v1/snapshot?follower=ID&resume=TOKEN` | -> the rest of one: [`Resume`](crate::snapshot::Resume) |
 //!
 //! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
 
@@ -182,8 +183,24 @@ pub struct Confirmed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seeding {
     pub records: u64,
+    /// As many as the sender had at the beginning, or those that came if they are more.
     pub records_total: u64,
     pub bytes: u64,
+    /// At present; 0 while nothing comes, and before it is known.
+    #[serde(default)]
+    pub bytes_per_s: u64,
+    /// How often the stream broke off and was gone on with.
+    #[serde(default)]
+    pub resumed: u64,
+}
+
+impl Seeding {
+    /// How long the rest takes at the present rate, if the records to come are as large as those that came.
+    pub fn left_ms(&self) -> Option<u64> {
+        let left = self.records_total.saturating_sub(self.records);
+        let bytes = u128::from(self.bytes) * u128::from(left) / u128::from(self.records.max(1));
+        (self.bytes_per_s > 0 && self.records > 0).then(|| (bytes * 1_000 / u128::from(self.bytes_per_s)) as u64)
+    }
 }
 
 /// A primary's view of one follower.

@@ -1,5 +1,6 @@
-//! The order of the records in a snapshot that one node receives from another.
+//! The order of the records in a snapshot that one node receives from another, and how one goes on after a cut.
 
+use crate::admin::{Epoch, Lsn};
 use serde::{Deserialize, Serialize};
 
 /// The record that was the last: users come first, then API keys, tokens, idempotency keys (in the order of
@@ -28,4 +29,65 @@ pub enum Place {
         database: String,
         id: String,
     },
+}
+
+/// Where a stream that broke off goes on. The sender goes on only if everything in it is as it was: the items that came
+/// show its own history up to a moment that nobody noted, so no other node, and no other history of this one, can
+/// complete them; and its log must still reach back to the first start, since replaying it from there is what makes
+/// items of different times one state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    pub cluster_id: String,
+    /// The node that sent the part.
+    pub node_id: String,
+    /// How often that node's history had been replaced by another.
+    pub generation: u64,
+    /// Where the stream began first, and the epoch there.
+    pub lsn: Lsn,
+    pub epoch: Epoch,
+    /// Items that came.
+    pub items: u64,
+    /// The last of them.
+    pub after: Place,
+}
+
+impl Resume {
+    /// The form that fits into an address: hexadecimal.
+    pub fn to_token(&self) -> String {
+        // A plain struct of strings and numbers always has a JSON form.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        json.iter().fold(String::with_capacity(2 * json.len()), |mut token, byte| {
+            token.extend([byte >> 4, byte & 15].map(|digit| char::from(HEXADECIMAL[usize::from(digit)])));
+            token
+        })
+    }
+
+    /// `None` for what is not a token of this version.
+    pub fn from_token(token: &str) -> Option<Resume> {
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (pairs, odd) = token.as_bytes().as_chunks::<2>();
+        let bytes = pairs.iter().map(|&[high, low]| Some((digit(high)? * 16 + digit(low)?) as u8));
+        let json: Vec<u8> = bytes.collect::<Option<_>>()?;
+        if odd.is_empty() { serde_json::from_slice(&json).ok() } else { None }
+    }
+}
+
+const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_and_nothing_else_is_one() {
+        let after = Place::Vector { database: "db".into(), id: "ä \" /?&#%\u{0}".into() };
+        let resume =
+            Resume { cluster_id: "c".into(), node_id: "n".into(), generation: 2, lsn: 9, epoch: 1, items: 7, after };
+        let token = resume.to_token();
+        assert!(token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+        assert_eq!(Resume::from_token(&token), Some(resume));
+        for wrong in ["", "7", "7b7d", "zz", "7b7", &token[2..], &token[..token.len() - 2]] {
+            assert_eq!(Resume::from_token(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{
-    SnapshotEncoder, SnapshotError, SnapshotFormatError, SnapshotHeader, SnapshotItem, file_name, io_error, list,
-    received_path,
+    ReceivedSnapshot, SnapshotEncoder, SnapshotError, SnapshotFormatError, SnapshotHeader, SnapshotItem, file_name,
+    io_error, list, received_path,
 };
 use crate::data_dir::DataDir;
 use crate::disk::{Access, Stream};
@@ -47,6 +47,8 @@ impl SnapshotWriter {
     /// # Errors
     /// As [`SnapshotWriter::create`].
     pub fn receive(dir: &DataDir, header: &SnapshotHeader) -> Result<SnapshotWriter, SnapshotError> {
+        // Not emptied but removed: whoever still holds it cannot write into this one.
+        ReceivedSnapshot::remove(dir)?;
         SnapshotWriter::begin(dir, header, received_path(dir), true)
     }
 

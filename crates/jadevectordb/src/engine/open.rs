@@ -7,6 +7,7 @@ use super::snapshotter::{self, SnapshotTail, Snapshotter};
 use super::writer::{Group, Writer};
 use super::{Node, Position, QUEUE_LENGTH, RequestCounters, Shared, Status, indexer};
 use crate::config::Config;
+use crate::feed::Incoming;
 use crate::record::Op;
 use crate::sample::ReadSample;
 use crate::store::Store;
@@ -83,6 +84,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         markers: Mutex::default(),
         feed: Mutex::new(FeedState { connected: false, primary_lsn: 0, lag_ms: 0, seeding: None, error: None }),
         confirmations: Confirmations::new(role.acknowledge.clone(), Duration::from_millis(config.limits.confirm_ms)),
+        incoming: Incoming::default(),
         followers: Mutex::default(),
         counters: RequestCounters::default(),
         sample: ReadSample::default(),

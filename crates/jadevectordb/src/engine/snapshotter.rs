@@ -35,6 +35,15 @@ pub(crate) struct HeadMeta {
     pub cluster_id: String,
     /// Records at the time; an estimate, for showing progress.
     pub items: u64,
+    /// Whose snapshot it is, and of which history of that node: what a stream that broke off needs to go on. Empty when
+    /// that node cannot go on.
+    #[serde(default)]
+    pub node_id: String,
+    #[serde(default)]
+    pub generation: u64,
+    /// Items that came in streams before; this one goes on behind them.
+    #[serde(default)]
+    pub resumed_behind: u64,
 }
 
 /// What stands at its end.
@@ -48,9 +57,18 @@ impl SnapshotHead {
     /// Head of a snapshot that begins now. `None` while the log has been replaced under the reader.
     pub fn of(shared: &Shared) -> Option<SnapshotHead> {
         let lsn = shared.position.borrow().lsn;
+        SnapshotHead::begun_at(shared, lsn)
+    }
+
+    /// Head of a snapshot that began when this node stood at `lsn`.
+    pub fn begun_at(shared: &Shared, lsn: Lsn) -> Option<SnapshotHead> {
         let start = shared.log.renewed().start_at(lsn)?;
-        let cluster_id = shared.status.borrow().file.cluster_id.clone();
-        Some(SnapshotHead { start, meta: HeadMeta { cluster_id, items: shared.store.item_count() } })
+        let (cluster_id, node_id) = {
+            let file = &shared.status.borrow().file;
+            (file.cluster_id.clone(), file.node_id.clone())
+        };
+        let (items, generation) = (shared.store.item_count(), start.generation);
+        Some(SnapshotHead { start, meta: HeadMeta { cluster_id, items, node_id, generation, resumed_behind: 0 } })
     }
 
     pub fn to_header(&self) -> Result<SnapshotHeader, String> {

@@ -1,6 +1,7 @@
 //! Following another node: one task that holds the feed open for as long as the role says so.
 
-use super::{Announcement, confirm, seed};
+use super::seed::{self, IncomingError};
+use super::{Announcement, confirm};
 use crate::engine::Node;
 use crate::record::Op;
 use changelog::{Frame, FrameDecoder};
@@ -35,6 +36,9 @@ pub(crate) async fn supervise(node: Node) {
             let _ = status.wait_for(|status| status.session != session).await;
         };
         let Role::Follower { primary, .. } = role else {
+            if !matches!(role, Role::Waiting) {
+                seed::discard(&node).await;
+            }
             tokio::select! {
                 () = changed => continue,
                 () = node.until_shutdown() => return,
@@ -44,6 +48,7 @@ pub(crate) async fn supervise(node: Node) {
         let began = Instant::now();
         tokio::select! {
             () = changed => {
+                node.shared().feed.lock().seeding = None;
                 pause = PAUSE_MIN;
                 continue;
             }
@@ -82,6 +87,17 @@ pub(super) enum FollowError {
     Seed { peer: String, why: String },
 }
 
+impl FollowError {
+    pub(super) fn incoming(peer: &str, error: IncomingError) -> FollowError {
+        let (peer, why) = (peer.to_string(), error.to_string());
+        match error {
+            IncomingError::OtherHistory { .. } => FollowError::Peer { peer, why },
+            IncomingError::Record(_) => FollowError::Record { peer, why },
+            _ => FollowError::Seed { peer, why },
+        }
+    }
+}
+
 async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Result<String, FollowError> {
     let (cluster_id, node_id) = {
         let status = node.shared().status.borrow();
@@ -107,6 +123,9 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
     };
     // The primary serves on from here, so everything before is in its history too.
     node.shared().confirmations.accepted(position.lsn);
+    // Whatever came of a snapshot before is not needed.
+    seed::discard(node).await;
+    node.shared().feed.lock().seeding = None;
     let wanted = watch::Sender::new(false);
     tokio::select! {
         end = receive(node, primary, &cluster_id, session, stream, &wanted) => end,

@@ -1,13 +1,14 @@
 //! Serving a snapshot to another node: the store is walked as fast as the other side takes the records, and nothing is
-//! held while it does not.
+//! held while it does not. A stream that broke off can be gone on with.
 
 use super::serve::{FeedBody, note};
 use crate::admin::refuse;
 use crate::engine::{Node, SnapshotHead, SnapshotTail};
 use bytes::{Bytes, BytesMut};
-use changelog::{SnapshotEncoder, SnapshotFormatError};
+use changelog::{ReadError, SnapshotEncoder, SnapshotFormatError};
 use tokio::sync::mpsc;
 use wire::admin::{AdminError, AdminErrorCode};
+use wire::snapshot::{Place, Resume};
 
 /// Bytes of records gathered under one lock into one piece of the body: some hundred microseconds of work.
 const PIECE_BYTES: usize = 256 << 10;
@@ -17,34 +18,77 @@ const PIECE_CAPACITY: usize = PIECE_BYTES + PIECE_BYTES / 2;
 /// follower costs is 2 MiB.
 const PIECES_UNDER_WAY: usize = 4;
 
-/// Begins a stream of all records: a snapshot in the encoding of snapshot files.
+/// Begins a stream of all records: a snapshot in the encoding of snapshot files. With a token ([`Resume`]) it goes on with
+/// a stream that broke off.
 ///
 /// # Errors
-/// Refused while this node is not complete itself.
-pub fn serve_snapshot(node: &Node, follower: &str) -> Result<FeedBody, AdminError> {
+/// Refused while this node is not complete itself, and when it cannot go on with the stream: then the other side begins
+/// anew.
+pub fn serve_snapshot(node: &Node, follower: &str, token: Option<&str>) -> Result<FeedBody, AdminError> {
     let unavailable = |why: &str| refuse(node, AdminErrorCode::Unavailable, why);
     if !node.ready() {
         return Err(unavailable("this node is not complete itself"));
     }
-    let head = SnapshotHead::of(node.shared()).ok_or_else(|| unavailable("the log was replaced meanwhile"))?;
+    let (head, place) = match token {
+        None => (SnapshotHead::of(node.shared()).ok_or_else(|| unavailable("the log was replaced meanwhile"))?, None),
+        Some(token) => {
+            let Some(resume) = Resume::from_token(token) else {
+                return Err(refuse(node, AdminErrorCode::BadRequest, "resume: not a token of this version"));
+            };
+            // Before it is looked whether the log reaches back so far, so that it still does afterwards.
+            note(node, follower, resume.lsn);
+            (resumed(node, &resume)?, Some(resume.after))
+        }
+    };
     // From here on the log is kept for this follower.
     note(node, follower, head.start.lsn);
+    tracing::info!(follower, lsn = head.start.lsn, behind = head.meta.resumed_behind, "a follower is being seeded");
     let (sender, pieces) = mpsc::channel(PIECES_UNDER_WAY);
     let (node, follower) = (node.clone(), follower.to_string());
     tokio::spawn(async move {
-        if let Err(why) = send(&node, &follower, &head, sender).await {
+        if let Err(why) = send(&node, &follower, &head, place, sender).await {
             tracing::warn!(why, follower, "the snapshot ends early");
         }
     });
     Ok(FeedBody { pieces })
 }
 
-async fn send(node: &Node, follower: &str, head: &SnapshotHead, sender: mpsc::Sender<Bytes>) -> Result<(), String> {
+/// The head of a stream that goes on where another broke off.
+fn resumed(node: &Node, resume: &Resume) -> Result<SnapshotHead, AdminError> {
+    let anew = |code, why: String| refuse(node, code, format!("{why}: the snapshot is to be begun anew"));
+    let log = node.shared().log.renewed();
+    let head = SnapshotHead::begun_at(node.shared(), resume.lsn);
+    let Some(mut head) = head.filter(|head| {
+        let begun_here = (&head.meta.cluster_id, &head.meta.node_id) == (&resume.cluster_id, &resume.node_id);
+        begun_here && head.meta.generation == resume.generation && head.start.epoch() == resume.epoch
+    }) else {
+        let why = "the part was sent by another node, or from a history that was replaced since".to_string();
+        return Err(anew(AdminErrorCode::Diverged, why));
+    };
+    match log.read_after(resume.lsn, 1) {
+        Ok(_) => {}
+        Err(ReadError::Truncated { first_available, .. }) => {
+            let why = format!("the part was begun at LSN {}, the log begins at {first_available}", resume.lsn);
+            return Err(anew(AdminErrorCode::LogTruncated, why));
+        }
+        Err(error) => return Err(refuse(node, AdminErrorCode::Unavailable, error.to_string())),
+    }
+    head.meta.resumed_behind = resume.items;
+    Ok(head)
+}
+
+async fn send(
+    node: &Node,
+    follower: &str,
+    head: &SnapshotHead,
+    mut place: Option<Place>,
+    sender: mpsc::Sender<Bytes>,
+) -> Result<(), String> {
     let text = |error: SnapshotFormatError| error.to_string();
-    let mut encoder = SnapshotEncoder::new();
+    let mut encoder = SnapshotEncoder::resuming(head.meta.resumed_behind);
     let mut piece = BytesMut::with_capacity(PIECE_CAPACITY);
     encoder.header(&head.to_header()?, &mut piece).map_err(text)?;
-    let (mut place, mut more) = (None, true);
+    let mut more = true;
     while more {
         let mut encoded = Ok(());
         more = node.store().stride(&mut place, PIECE_BYTES, |item| {

@@ -1,3 +1,8 @@
+//! What a follower receives.
+
+mod cutter;
+mod seeding;
+
 use super::*;
 use crate::engine::Node;
 use crate::engine::tests::{config, create};
@@ -28,7 +33,7 @@ async fn a_snapshot_waits_for_its_receiver_and_holds_nothing_meanwhile() {
         node.write(bulky(number * 1_000..number * 1_000 + 1_000)).await.unwrap();
     }
     let start = node.lsn();
-    let mut body = serve_snapshot(&node, "f").unwrap();
+    let mut body = serve_snapshot(&node, "f", None).unwrap();
     let (mut decoder, restored) = (SnapshotDecoder::new(), Store::new(Index::default()));
     let mut pieces = 0;
     while let Some(piece) = body.frame().await {

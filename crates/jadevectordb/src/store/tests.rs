@@ -148,11 +148,17 @@ fn a_snapshot_taken_while_writes_go_on_is_set_right_by_the_log() {
     for seed in 0..30 {
         let ops = random_ops(seed, 400);
         let end = store(ops.clone());
-        // The walk is interrupted by writes at every item: the worst interleaving.
-        let moving = store(ops[..200].iter().cloned());
+        // The walk is interrupted by writes at every item: the worst interleaving. Now and then it is gone on with in
+        // another process, where everything has another place in memory.
+        let mut moving = store(ops[..200].iter().cloned());
         let restored = Store::new(Index::default());
         let (mut at, mut place) = (200, None);
         while moving.stride(&mut place, 1, |item| restored.restore(item).unwrap()) {
+            if at % 5 == 0 {
+                let restarted = Store::new(Index::default());
+                moving.snapshot(|item| restarted.restore(&item)).unwrap();
+                moving = restarted;
+            }
             for _ in 0..7 {
                 if at < ops.len() {
                     moving.apply(at as Lsn + 1, ops[at].clone());

@@ -1,11 +1,12 @@
 //! The walk over all records that a snapshot takes, in strides with nothing held in between.
 //!
-//! **Invariant.** Records come in the order of their ids (idempotency keys in that of their writes), never in that of where they are kept. So what is not touched
-//! during a walk is met exactly once, however long the walk pauses and whatever moves meanwhile, and what is touched is
-//! set right by replaying the log from before the walk. A place means the same on every node and after every restart.
+//! **Invariant.** Records come in the order of their ids (idempotency keys in that of their writes), never in that of
+//! where they are kept. So what is not touched during a walk is met exactly once, however long the walk pauses and
+//! whatever moves meanwhile, and what is touched is set right by replaying the log from before the walk. A place means
+//! the same on every node and after every restart.
 
-use super::{Database, Store};
-use crate::record::{self, Op};
+use super::{Database, Store, decode_item};
+use crate::record::{self, DecodeError, Op};
 use bytes::{BufMut, Bytes};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -97,6 +98,30 @@ impl Store {
         let (version, record) = database.versioned_record();
         Some((Place::Database { id: id.clone() }, version, Op::PutDatabase((*record).clone())))
     }
+}
+
+/// The place of a snapshot item; `None` for what is no record of a store.
+///
+/// # Errors
+/// [`DecodeError`] when the item is damaged or of a newer version.
+pub fn place_of(item: &[u8]) -> Result<Option<Place>, DecodeError> {
+    let (version, op) = decode_item(item)?;
+    Ok(match op {
+        Op::PutVectors { database, vectors } => {
+            vectors.into_iter().next_back().map(|vector| Place::Vector { database, id: vector.id })
+        }
+        Op::PutDatabase(record) => Some(Place::Database { id: record.database_id }),
+        Op::PutUser(user) => Some(Place::User { id: user.user_id }),
+        Op::PutApiKey(key) => Some(Place::ApiKey { id: key.key_id }),
+        Op::PutToken(token) => Some(Place::Token { id: token.token_hash }),
+        Op::Keyed { .. } => Some(Place::Key { lsn: version }),
+        Op::DeleteVectors { .. }
+        | Op::DropDatabase { .. }
+        | Op::DropTokens { .. }
+        | Op::OpenEpoch
+        | Op::Marker
+        | Op::Nothing => None,
+    })
 }
 
 /// The entry behind `after`, or the first.

@@ -107,8 +107,7 @@ impl Look<'_> {
         }
         let feed = node.feed.as_ref().ok_or_else(|| format!("{colour} has no feed of {other} yet"))?;
         if let Some(seeding) = &feed.seeding {
-            let (records, total) = (seeding.records, seeding.records_total);
-            return Err(format!("{colour} has received {records} of {total} records of {other}"));
+            return Err(text::seeding(colour, seeding, feed));
         }
         if !feed.connected {
             let error = feed.error.as_deref().unwrap_or("it is connecting");

@@ -1,6 +1,6 @@
 //! A rollout as a text of events, and the decisions as text.
 //!
-//! Events: `+TIME` (ms), `COLOUR ROLE EPOCH @LSN`, `COLOUR seeding N/TOTAL`, `COLOUR silent MS`, `COLOUR stopped`,
+//! Events: `+TIME` (ms), `COLOUR ROLE EPOCH @LSN`, `COLOUR seeding N/TOTAL BYTES BYTES/S`, `COLOUR silent MS`, `COLOUR stopped`,
 //! `reads N` (green's share in effect), `reads-answered N`, `errors|results|data pass|fail|none`, `way-back ok|TEXT`,
 //! `digest COLOUR @LSN TEXT`, `> COMMAND`. Each line that begins with `?` or `>` prints one line.
 
@@ -72,12 +72,13 @@ fn node(scene: &mut Scene, colour: Colour, words: &[&str]) {
         ["stopped"] => *scene.seen.nodes.get_mut(colour) = crate::NodeObservation::Stopped,
         ["silent", ms] => scene.silent(colour, ms.parse().unwrap()),
         ["waiting"] => scene.up(colour, Role::Waiting, 0),
-        ["seeding", progress] => {
+        ["seeding", progress, bytes, bytes_per_s] => {
             let (records, records_total) = progress.split_once('/').unwrap();
             scene.up(colour, follower(colour, 1), 0);
             let feed = scene.node(colour).feed.as_mut().unwrap();
             let (records, records_total) = (records.parse().unwrap(), records_total.parse().unwrap());
-            feed.seeding = Some(Seeding { records, records_total, bytes: 0 });
+            let (bytes, bytes_per_s) = (bytes.parse().unwrap(), bytes_per_s.parse().unwrap());
+            feed.seeding = Some(Seeding { records, records_total, bytes, bytes_per_s, resumed: 0 });
         }
         [role, epoch, at] => {
             let (epoch, lsn) = (epoch.parse().unwrap(), lsn(at));
@@ -202,7 +203,7 @@ fn a_rollout_from_the_first_start_to_the_end_of_the_watch() {
          green waiting
          ?
          ?
-         green seeding 120/1000
+         green seeding 120/1000 72000 60000
          ?
          +5000
          green follower 1 @900
@@ -265,7 +266,7 @@ fn a_rollout_from_the_first_start_to_the_end_of_the_watch() {
           [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green is to come up with version 1.1.0: green does not run (0 ms)
         * [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green answers with version 1.1.0; it receives the records
           [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green does not follow blue yet: it is empty and waiting (0 ms)
-          [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green has received 120 of 1000 records of blue (0 ms)
+          [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green has received 120 of 1,000 records of blue, 60 kB/s, about 8 s left (0 ms)
         * [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green has a copy of the records and follows, 4100 records behind
           [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green is 4100 records behind blue; 1000 are allowed (0 ms)
         * [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green is 100 records behind, within the 1000 allowed; it is checked
