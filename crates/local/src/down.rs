@@ -52,7 +52,7 @@ pub enum DownError {
 /// [`DownError`] names the process that does not end.
 pub async fn down(root: &Path, patience: Patience) -> Result<Downed, DownError> {
     let Some(folder) = Folder::open_existing(root)? else { return Ok(Downed::NoDeployment) };
-    match folder.lock() {
+    match folder.lock_after_death().await {
         Ok(lock) => end_nodes(&folder, lock, patience).await,
         Err(holder @ FolderError::Locked { .. }) => tell(&folder, holder).await,
         Err(error) => Err(error.into()),

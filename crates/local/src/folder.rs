@@ -13,6 +13,10 @@
 //! | `blue.ready`, `green.ready` | written by a node once its sockets are bound |
 //! | `logs/` | what the nodes print |
 
+mod lock;
+
+pub use lock::FolderLock;
+
 use parking_lot::Mutex;
 use rollout::State;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -43,12 +47,6 @@ pub struct Folder {
     storing: Arc<Mutex<()>>,
 }
 
-/// Held while an `up` or a `down` works on the folder; the kernel lets go of it when the process ends, however it ends.
-#[derive(Debug)]
-pub struct FolderLock {
-    _file: File,
-}
-
 /// What stands in the way of using the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -63,7 +61,12 @@ pub enum FolderError {
         "folder {path} is in use by another jadeshift ({holder}): look at it with `jadeshift info`, end it with \
          `jadeshift down`, or use another folder"
     )]
-    Locked { path: PathBuf, holder: String },
+    Locked {
+        path: PathBuf,
+        holder: String,
+        /// The holder is known to be dead.
+        dead: bool,
+    },
     #[error("could not lock {path}: {source}")]
     Lock { path: PathBuf, source: std::io::Error },
     #[error("could not read {path}: {source}")]
@@ -118,35 +121,6 @@ impl Folder {
 
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// Takes the folder for this process.
-    ///
-    /// # Errors
-    /// [`FolderError::Locked`] names the process that has it.
-    pub fn lock(&self) -> Result<FolderLock, FolderError> {
-        let path = self.root.join("lock");
-        let failed = |source| FolderError::Lock { path: path.clone(), source };
-        let mut file = private().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // The holder writes its pid right after it got the lock: an unreadable one is only unnamed.
-                let _ = file.read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => "its process number is not known yet".to_string(),
-                    pid => format!("process {pid}"),
-                };
-                return Err(FolderError::Locked { path: self.root.clone(), holder });
-            }
-            Err(error) => return Err(failed(error.into())),
-        }
-        file.set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| write!(file, "{}", std::process::id()))
-            .map_err(failed)?;
-        Ok(FolderLock { _file: file })
     }
 
     /// Refuses to begin anew beside data that an unknown history belongs to.

@@ -94,7 +94,7 @@ impl Up {
         document.validate()?;
         check_addresses(&document.spec.local)?;
         let folder = Folder::open(&folder)?;
-        let lock = folder.lock()?;
+        let lock = folder.lock_after_death().await?;
         folder.check_history()?;
         folder.admin_password()?;
 
