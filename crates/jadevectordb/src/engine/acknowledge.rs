@@ -70,8 +70,10 @@ impl Confirmations {
         if state.by.confirmer != by.confirmer {
             (state.confirmed_lsn, state.holds) = (0, false);
         }
-        // Being told to prefer after having been required is the permission to go on alone.
-        if state.by.mode == AcknowledgeMode::Required && by.mode != AcknowledgeMode::Required {
+        // What is acknowledged alone is confirmed by nobody, and being told to prefer after having been required is the
+        // permission to do that.
+        let released = state.by.mode == AcknowledgeMode::Required && by.mode != AcknowledgeMode::Required;
+        if released || by.mode == AcknowledgeMode::Alone {
             state.holds = false;
         }
         state.by = by;
@@ -248,6 +250,23 @@ mod tests {
         };
         assert_eq!(tokio::join!(waiting, told).0, Verdict::Acknowledge);
         assert!(!required.state().holds);
+    }
+
+    /// Found by the model of the handover: a rollout was taken back while the other was about to confirm, and the next one
+    /// took what had been acknowledged in between for confirmed.
+    #[tokio::test]
+    async fn what_was_acknowledged_alone_is_not_taken_for_confirmed_afterwards() {
+        let primary = confirmations(AcknowledgeMode::Preferred);
+        primary.confirm("green", 5, || 5);
+        let told = |mode, number| AcknowledgeBy { mode, confirmer: "green".into(), number };
+        primary.set(told(AcknowledgeMode::Alone, 1));
+        assert_eq!(primary.wait(6, LONG).await, Verdict::Acknowledge);
+        primary.set(told(AcknowledgeMode::Preferred, 2));
+        assert!(!primary.state().holds, "nobody confirmed LSN 6");
+        primary.set(told(AcknowledgeMode::Required, 3));
+        assert!(!primary.state().holds);
+        primary.confirm("green", 6, || 6);
+        assert!(primary.state().holds);
     }
 
     #[tokio::test]
