@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Digest, Epoch, EpochCall, Follow, Lsn, Marker,
-    NodeState, Promote, ProveFollow, Rehash, Replay, Replayed, SampledReads, Sealed,
+    NodeState, Promote, ProveFollow, Rehash, Replay, Replayed, ResumeCall, SampledReads, Sealed,
 };
 use wire::snapshot::Resume;
 
@@ -67,8 +67,8 @@ impl Admin {
         self.post("seal", &EpochCall { epoch }).await
     }
 
-    pub async fn resume(&self, epoch: Epoch) -> Result<NodeState, CallError> {
-        self.post("resume", &EpochCall { epoch }).await
+    pub async fn resume(&self, call: &ResumeCall) -> Result<NodeState, CallError> {
+        self.post("resume", call).await
     }
 
     pub async fn promote(&self, call: &Promote) -> Result<NodeState, CallError> {

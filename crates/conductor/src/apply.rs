@@ -4,23 +4,21 @@
 use crate::journal::{Journal, Trouble};
 use crate::observe::{NODE_TIMEOUT, Sight, Target};
 use client::{CallError, Http};
-use rollout::{RoleCall, RoleWanted, World, role_call};
+use rollout::{RoleCall, RoleCallError, RoleWanted, World, role_call};
 use std::time::Duration;
 use tokio::time::Instant;
 use wire::Colour;
-use wire::admin::{AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, Follow, Lsn, Promote, ProveFollow};
+use wire::admin::{AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, Follow, Lsn, Promote, ProveFollow, ResumeCall};
 
 /// Makes every call that is due. True when one changed something, so that the next decision need not look again.
 pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
     let mut changed = false;
     for colour in primary_first(world) {
-        let Some(wanted) = &world.environments.get(colour).role else {
+        let Some(due) = due(world, colour, sight) else {
             journal.forget(Trouble::Role(colour));
             continue;
         };
-        let (Some(node), Some(target)) = (sight.node(colour), sight.targets.get(colour).clone()) else { continue };
-        let other = sight.node(colour.other()).zip(sight.targets.get(colour.other()).as_ref());
-        let due = role_call(wanted, node, other.map(|(state, target)| (state, &target.peer)));
+        let Some(target) = sight.targets.get(colour).clone() else { continue };
         let due = due.map_err(|error| format!("{colour}: {error}"));
         let Some(due) = journal.note(Trouble::Role(colour), due) else { continue };
         let Some(call) = due else { continue };
@@ -29,6 +27,24 @@ pub(crate) async fn apply_roles(world: &World, sight: &mut Sight, http: &Http, j
         changed |= journal.note(Trouble::Role(colour), made).is_some();
     }
     changed
+}
+
+/// A call is due that gives a node the right to write. What was seen must be older than the proof that nobody else stored
+/// anything: then whatever is decided later comes after the end of the process that was seen, and the call cannot reach
+/// another.
+pub(crate) fn gives_the_right_to_write(world: &World, sight: &Sight) -> bool {
+    let gives = |colour| {
+        matches!(due(world, colour, sight), Some(Ok(Some(RoleCall::Promote { .. } | RoleCall::Resume { .. }))))
+    };
+    Colour::BOTH.into_iter().any(gives)
+}
+
+/// `None`: nothing is wanted of `colour`, or it cannot be asked.
+fn due(world: &World, colour: Colour, sight: &Sight) -> Option<Result<Option<RoleCall>, RoleCallError>> {
+    let wanted = world.environments.get(colour).role.as_ref()?;
+    let node = sight.node(colour).filter(|_| sight.targets.get(colour).is_some())?;
+    let other = sight.node(colour.other()).zip(sight.targets.get(colour.other()).as_ref());
+    Some(role_call(wanted, node, other.map(|(state, target)| (state, &target.peer))))
 }
 
 /// Whoever shall follow can do so only when the other reigns: asked in this order, both happen in one turn.
@@ -54,13 +70,17 @@ async fn make(
             let sealed = admin.seal(epoch).await?;
             sight.saw_sealed(colour, &sealed);
         }
-        RoleCall::Resume { epoch } => sight.saw(colour, admin.resume(epoch).await?),
+        RoleCall::Resume { epoch } => {
+            let call = ResumeCall { epoch, instance: instance(colour, sight) };
+            sight.saw(colour, admin.resume(&call).await?);
+        }
         RoleCall::Acknowledge { epoch, mode, number } => {
             let call = AcknowledgeCall { epoch, by: acknowledge_by(mode, number, colour, sight) };
             sight.saw(colour, admin.acknowledge(&call).await?);
         }
         RoleCall::Promote { epoch, lsn, acknowledge, number } => {
-            let call = Promote { epoch, lsn, acknowledge: acknowledge_by(acknowledge, number, colour, sight) };
+            let (by, instance) = (acknowledge_by(acknowledge, number, colour, sight), instance(colour, sight));
+            let call = Promote { epoch, lsn, acknowledge: by, instance };
             let state = admin.promote(&call).await?;
             journal.promoted(colour, epoch);
             sight.saw(colour, state);
@@ -75,6 +95,11 @@ async fn make(
         }
     }
     Ok(())
+}
+
+/// The process that was seen: one that is started later is not meant.
+fn instance(colour: Colour, sight: &Sight) -> String {
+    sight.node(colour).map(|node| node.instance.clone()).unwrap_or_default()
 }
 
 /// The word of the other environment counts; while that does not answer, of whom it was that answered before.

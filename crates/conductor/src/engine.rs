@@ -3,7 +3,7 @@
 //! While writes wait for a handover the order is the same with nothing in between: the answer to each call is the next
 //! observation, the platform is neither asked nor told unless something changed, and there is no pause.
 
-use crate::apply::{apply_roles, ask_digest, prove_way_back};
+use crate::apply::{apply_roles, ask_digest, gives_the_right_to_write, prove_way_back};
 use crate::evidence_source::EvidenceSource;
 use crate::handle::{CommandError, StartError};
 use crate::info::Info;
@@ -171,7 +171,11 @@ impl<P: Platform> Engine<P> {
         let decision = decide(&self.document.spec, &self.state, &observation, self.clock.now_ms());
         self.judgement = Some(observation.judgement);
         let changed = decision.state != self.state;
-        if changed && !self.advance(decision.state).await? {
+        let proven = match changed {
+            true => self.advance(decision.state).await?,
+            false => !gives_the_right_to_write(&decision.world, &self.sight) || self.is_current().await?,
+        };
+        if !proven {
             return Ok(false);
         }
         self.journal.decided(&decision.why, changed);
@@ -211,6 +215,20 @@ impl<P: Platform> Engine<P> {
                 self.journal.note::<(), _>(Trouble::Store, Err(error));
                 self.doubtful = Some(next);
                 Ok(false)
+            }
+        }
+    }
+
+    /// Nobody else has stored anything. False while that cannot be read.
+    async fn is_current(&mut self) -> Result<bool, Fatal> {
+        let loaded = self.platform.load().await;
+        let Some(loaded) = self.journal.note(Trouble::Load, loaded) else { return Ok(false) };
+        let stored = loaded.map_or(0, |state| state.generation);
+        match stored == self.state.generation {
+            true => Ok(true),
+            false => {
+                let conflict = PlatformError::Conflict { stored, offered: self.state.generation };
+                Err(Fatal(conflict.to_string()))
             }
         }
     }

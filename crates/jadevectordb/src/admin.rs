@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Counters, Digest, Epoch, EpochCall, Follow,
-    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, Replay, Role, SampledReads,
+    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, Replay, ResumeCall, Role, SampledReads,
 };
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
@@ -85,6 +85,17 @@ fn refusal(error: &AdminError) -> Response {
 /// A refusal with the highest epoch this node has seen.
 pub(crate) fn refuse(node: &Node, code: AdminErrorCode, message: impl Into<String>) -> AdminError {
     AdminError { code, message: message.into(), epoch_seen: node.shared().status.borrow().file.epoch_seen }
+}
+
+/// A call that gives the right to write is obeyed by the process that it was meant for. The other side may have been made
+/// primary since that one ended, without this folder having heard of a higher epoch.
+fn meant(node: &Node, instance: &str) -> Result<(), AdminError> {
+    let here = &node.shared().instance;
+    if instance.is_empty() || instance == here {
+        return Ok(());
+    }
+    let message = format!("the call was meant for process `{instance}` of this node, which is gone; this is `{here}`");
+    Err(refuse(node, AdminErrorCode::WrongState, message))
 }
 
 fn refuse_role(node: &Node, error: RoleError) -> AdminError {
@@ -196,7 +207,7 @@ async fn seal(State(node): State<Node>, body: Bytes) -> Response {
 }
 
 async fn resume(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
-    let call = match parse::<EpochCall>(&node, &body) {
+    let call = match parse::<ResumeCall>(&node, &body).and_then(|call| meant(&node, &call.instance).map(|()| call)) {
         Ok(call) => call,
         Err(error) => return Answer(Err(error)),
     };
@@ -205,7 +216,7 @@ async fn resume(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
 }
 
 async fn promote(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
-    let call = match parse::<Promote>(&node, &body) {
+    let call = match parse::<Promote>(&node, &body).and_then(|call| meant(&node, &call.instance).map(|()| call)) {
         Ok(call) => call,
         Err(error) => return Answer(Err(error)),
     };

@@ -6,7 +6,7 @@
 //! | `GET /admin/v1/state` | -> [`NodeState`] |
 //! | `POST /admin/v1/prove-follow` | [`ProveFollow`] -> [`NodeState`] |
 //! | `POST /admin/v1/seal` | [`EpochCall`] -> [`Sealed`] |
-//! | `POST /admin/v1/resume` | [`EpochCall`] -> [`NodeState`] |
+//! | `POST /admin/v1/resume` | [`ResumeCall`] -> [`NodeState`] |
 //! | `POST /admin/v1/promote` | [`Promote`] -> [`NodeState`] |
 //! | `POST /admin/v1/follow` | [`Follow`] -> [`NodeState`] |
 //! | `POST /admin/v1/acknowledge` | [`AcknowledgeCall`] -> [`NodeState`] |
@@ -19,7 +19,7 @@
 //! | `POST /admin/v1/stop` | -> [`NodeState`], then a graceful end |
 //! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID` | -> stream of log frames |
 //! | `GET /admin/v1/snapshot?follower=ID` | -> stream of snapshot frames |
-//! | `GET /admin/v1/snapshot?follower=ID&resume=TOKEN` | -> the rest of one: [`Resume`](crate::snapshot::Resume) |
+//! | `GET /admin/v1/snapshot?follower=ID&resume=TOKEN` | -> the rest of one: [`ResumeCall`](crate::snapshot::Resume) |
 //!
 //! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
 
@@ -240,6 +240,16 @@ pub struct Sealed {
     pub digest: String,
 }
 
+/// Makes a node that was primary the primary again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeCall {
+    pub epoch: Epoch,
+    /// The process that is meant ([`NodeState::instance`]): one that was started later may only be told by whoever knows that
+    /// nothing else was decided meanwhile. Empty: whichever runs.
+    #[serde(default)]
+    pub instance: String,
+}
+
 /// Makes a follower the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promote {
@@ -249,6 +259,9 @@ pub struct Promote {
     /// What it waits for from its first write on.
     #[serde(default)]
     pub acknowledge: AcknowledgeBy,
+    /// As in [`ResumeCall`].
+    #[serde(default)]
+    pub instance: String,
 }
 
 /// Makes a node follow another.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use wire::admin::{
     AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, AcknowledgeState, AdminError, AdminErrorCode, Counters, Digest,
-    Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer, Promote, Rehash, Replay, Replayed, Role,
-    SampledReads, Sealed,
+    Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer, Promote, Rehash, Replay, Replayed, ResumeCall,
+    Role, SampledReads, Sealed,
 };
 use wire::{ByColour, Colour};
 
@@ -317,7 +317,7 @@ async fn seal(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
 }
 
 async fn resume(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
-    let EpochCall { epoch } = body(&bytes);
+    let ResumeCall { epoch, .. } = body(&bytes);
     answer(nodes.obey(colour, "resume", epoch, |role, _| match role {
         Role::Primary { .. } | Role::Sealed { .. } => Some(Role::Primary { epoch }),
         _ => None,
@@ -325,7 +325,7 @@ async fn resume(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
 }
 
 async fn promote(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
-    let Promote { epoch, lsn, acknowledge } = body(&bytes);
+    let Promote { epoch, lsn, acknowledge, .. } = body(&bytes);
     let promoted = nodes.obey(colour, "promote", epoch, |role, here| match role {
         Role::Follower { .. } if here == lsn => Some(Role::Primary { epoch }),
         Role::Primary { epoch: reign } if *reign == epoch => Some(role.clone()),

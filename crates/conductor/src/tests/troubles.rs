@@ -5,6 +5,7 @@ use super::stage::{Stage, document};
 use rollout::{Command, Confirmation, Outcome, Phase, RoleWanted};
 use std::time::{Duration, Instant};
 use wire::Colour;
+use wire::admin::Role;
 
 #[tokio::test]
 async fn a_store_of_unknown_outcome_is_settled_by_what_is_durable() {
@@ -32,6 +33,22 @@ async fn another_coordinator_ends_this_one() {
     let refused = stage.conductor.command(Command::Pause).await.unwrap_err();
     assert!(refused.to_string().contains("another coordinator"), "{refused}");
     assert_eq!(stage.platform.state.lock().as_ref().map(|state| state.generation), Some(3));
+}
+
+/// Found by the model of the handover: a coordinator that stood still while another fenced the primary off would have given
+/// it the right to write again, with a call that needs nothing to be stored.
+#[tokio::test]
+async fn the_right_to_write_is_not_given_by_a_coordinator_that_was_overtaken() {
+    let stage = Stage::stable(document()).await;
+    stage.nodes.change(Colour::Green, |manners| manners.refuses = vec!["promote"]);
+    stage.deploy("1.1.0").await;
+    stage.until(|info| info.why.contains("green is to be promoted")).await;
+    if let Some(state) = &mut *stage.platform.state.lock() {
+        state.generation += 1;
+    }
+    let info = stage.until(|info| info.stopped.is_some()).await;
+    assert!(info.stopped.is_some_and(|why| why.contains("another coordinator")));
+    assert!(matches!(stage.nodes.role(Colour::Green), Role::Follower { .. }));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Writes acknowledged by both nodes, and a primary that has to be told again that it is one.
 
 use super::*;
-use wire::admin::{AcknowledgeMode, AcknowledgeState};
+use wire::admin::{AcknowledgeMode, AcknowledgeState, Promote, ResumeCall};
 
 /// Blue, which wrote `write_many(0..10)`, handed over to green; `by blue` is what green waits for.
 struct Switched {
@@ -155,5 +155,30 @@ async fn a_primary_that_was_started_as_a_follower_admits_nothing_until_it_is_tol
     running.node.resume(1).await.unwrap();
     assert!(!crate::admin::state(&running.node).dormant);
     running.node.write(put(1)).await.unwrap();
+    running.stop().await;
+}
+
+/// Found by the model of the handover: a primary that is gone is replaced, its folder does not hear of that epoch, and a call
+/// that a coordinator had for the process before reaches the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_to_write_is_given_to_the_process_that_was_meant() {
+    let dir = TempDir::new().unwrap();
+    let running = Running::start(dir.path(), false).await;
+    running.node.write(create()).await.unwrap();
+    let (gone, lsn) = (crate::admin::state(&running.node).instance, running.node.lsn());
+    running.stop().await;
+    let running = Running::start(dir.path(), true).await;
+    let admin = client::Admin::new(client::Http::new(), &running.peer.admin, "secret", WAIT);
+    let refused = admin.resume(&ResumeCall { epoch: 1, instance: gone.clone() }).await.unwrap_err();
+    assert!(refused.to_string().contains("was meant for process"), "{refused}");
+    let promote = Promote { epoch: 2, lsn, acknowledge: AcknowledgeBy::default(), instance: gone };
+    let refused = admin.promote(&promote).await.unwrap_err();
+    assert!(refused.to_string().contains("was meant for process"), "{refused}");
+    assert_eq!(running.node.standing(), Standing::Sealed);
+    let instance = crate::admin::state(&running.node).instance;
+    admin.resume(&ResumeCall { epoch: 1, instance }).await.unwrap();
+    assert_eq!(running.node.standing(), Standing::Primary);
+    // A coordinator of the version before names none.
+    admin.resume(&ResumeCall { epoch: 1, instance: String::new() }).await.unwrap();
     running.stop().await;
 }
