@@ -11,7 +11,7 @@ mod snapshotter;
 mod writer;
 
 pub use open::OpenError;
-pub use role::{RoleError, RoleFile};
+pub use role::{Change, RoleError, RoleFile};
 pub(crate) use snapshotter::read_into as read_snapshot;
 pub(crate) use snapshotter::{SnapshotHead, SnapshotTail};
 pub(crate) use writer::Seed;

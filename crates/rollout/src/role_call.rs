@@ -6,7 +6,7 @@ use crate::text;
 use wire::admin::{AcknowledgeMode, Epoch, Lsn, NodeState, Peer, Role};
 
 /// A call that changes a node's role; each may be repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleCall {
     Seal {
         epoch: Epoch,

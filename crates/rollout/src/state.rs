@@ -9,7 +9,7 @@ use wire::{ByColour, Colour};
 pub const HISTORY_LENGTH_MAX: usize = 50;
 
 /// The whole durable state of one deployment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct State {
     /// Grows by one with every stored change; a store of an older one is refused.
     pub generation: u64,
@@ -39,7 +39,7 @@ pub struct State {
 }
 
 /// One attempt to move production to a candidate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Run {
     pub id: u64,
     pub from_version: String,
@@ -57,7 +57,7 @@ pub struct Run {
 
 /// Whether what the primary acknowledged is on the other environment's disk too. Each step is durable before the primary is
 /// told of it where it takes something away, and seen at the primary before it is durable where it adds something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(tag = "level", rename_all = "snake_case")]
 pub enum Confirmation {
     /// It need not be.
@@ -73,7 +73,7 @@ pub enum Confirmation {
 }
 
 /// How a rollout ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
     pub run: Run,
     pub outcome: Outcome,
@@ -81,7 +81,7 @@ pub struct Record {
     pub ended_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Promoted,
@@ -89,7 +89,7 @@ pub enum Outcome {
 }
 
 /// Where the deployment stands. `since_ms` is when the phase began, ms since 1970.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Phase {
     /// The first environment is being brought up.
@@ -147,7 +147,7 @@ pub enum Phase {
 }
 
 /// The steps of a handover; `Promoting` is the first one after the commit. A forced one begins with `Fencing` instead.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Step 1: the old primary shows that it could follow the new one.

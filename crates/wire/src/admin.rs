@@ -120,7 +120,7 @@ pub struct FeedState {
 }
 
 /// What a primary waits for before it acknowledges a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AcknowledgeMode {
     /// For its own disk.

@@ -56,7 +56,7 @@ impl FromStr for Colour {
 }
 
 /// One value for each environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct ByColour<T> {
     pub blue: T,
     pub green: T,
