@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod crash;
 mod deployment;
+mod model;
 mod serve;
 mod writers;
 
@@ -21,6 +22,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
     Crash(crash::Crash),
+    Model(model::Model),
     /// The gateway alone, half of the reads to each backend (started by `bench gateway`).
     #[command(hide = true)]
     ServeGateway {
@@ -62,6 +64,7 @@ fn run(command: Command) -> Result<()> {
             .build()?
             .block_on(unless_interrupted(bench::run(bench))),
         Command::Crash(options) => servers()?.block_on(unless_interrupted(crash::run(options))),
+        Command::Model(options) => model::run(&options),
         Command::ServeGateway { listen, blue, green, ready_file } => {
             servers()?.block_on(serve::run_gateway(listen, blue, green, &ready_file))
         }

@@ -15,6 +15,7 @@ mod liveness;
 mod look;
 mod node;
 mod properties;
+pub mod searches;
 #[cfg(test)]
 mod tests;
 
@@ -83,10 +84,19 @@ impl Handover {
 
     /// Visits every state that can be reached; ends early when a property is found not to hold.
     pub fn search(self, threads: usize) -> Report {
+        self.search_until(HasDiscoveries::AnyFailures, threads)
+    }
+
+    /// The same, but ends early only when it is this property.
+    pub fn search_for(self, property: &'static str, threads: usize) -> Report {
+        self.search_until(HasDiscoveries::AnyOf([property].into()), threads)
+    }
+
+    fn search_until(self, found: HasDiscoveries, threads: usize) -> Report {
         let began = Instant::now();
         let name = self.bounds.name;
         let sought = self.properties();
-        let checker = self.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let checker = self.checker().threads(threads).finish_when(found).spawn_bfs().join();
         let found = checker.discoveries();
         let (mut failures, mut unseen) = (Vec::new(), Vec::new());
         for property in sought {
@@ -102,11 +112,15 @@ impl Handover {
     }
 }
 
-/// A way, one step a line, with what it led to at the end.
+/// A way: what happened, and in short what it led to.
 fn described(path: &stateright::Path<Deployment, Action>) -> String {
-    let mut text: String =
-        path.clone().into_actions().iter().enumerate().map(|(step, action)| format!("{step:3} {action:?}\n")).collect();
-    text.push_str(&format!("    {:#?}\n", path.last_state()));
+    let mut text = String::new();
+    for (step, (state, action)) in path.clone().into_vec().into_iter().enumerate() {
+        text.push_str(&format!("{step:3} {}\n", state.in_short()));
+        if let Some(action) = action {
+            text.push_str(&format!("      -> {}\n", action.in_short()));
+        }
+    }
     text
 }
 

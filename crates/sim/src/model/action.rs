@@ -54,6 +54,18 @@ pub enum Action {
     Feed(Colour),
 }
 
+impl Action {
+    /// Without the state that is stored, which the next line of a way shows.
+    pub fn in_short(&self) -> String {
+        match self {
+            Action::Decide { how, .. } => format!("decides {how:?}"),
+            Action::DecideStale { how, .. } => format!("the stale coordinator decides {how:?}"),
+            Action::Ask { wish, .. } => format!("a person asks {wish:?}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
 /// All that may happen to `now`.
 pub fn actions(spec: &Spec, bounds: &Bounds, rules: &Rules, now: &Deployment, actions: &mut Vec<Action>) {
     if now.stored.phase == Phase::Stable && !bounds.beyond_stable {
@@ -162,14 +174,19 @@ pub fn call(rules: &Rules, state: &State, nodes: &ByColour<super::node::Node>, c
     let broken = || rules.call(state, colour, &observe(state, nodes, Circumstances::default()));
     let call = due(state, colour, nodes).or_else(broken)?;
     let knows = nodes.get(colour.other()).runs() || nodes.get(colour).by.knows;
-    Some(Letter::Call { to: colour, call, knows })
+    let letter = Letter::Call { to: colour, call, knows };
+    // Such a call names the process that was seen.
+    let too_late = nodes.get(colour).gone_since && letter.gives_the_right_to_write_to(colour);
+    (!too_late).then_some(letter)
 }
 
 fn messages(bounds: &Bounds, rules: &Rules, now: &Deployment, actions: &mut Vec<Action>) {
     let mut due = Vec::new();
     for colour in Colour::BOTH {
         due.extend(call(rules, &now.stored, now.view.as_deref().unwrap_or(&now.nodes), colour));
-        due.extend(now.stale.as_ref().and_then(|stale| call(rules, stale, &now.nodes, colour)));
+        // Who gives the right to write reads the state before, and sees that it was overtaken.
+        let given = |letter: &Letter| rules.calls_reach_any_process() || !letter.gives_the_right_to_write_to(colour);
+        due.extend(now.stale.as_ref().and_then(|stale| call(rules, stale, &now.nodes, colour)).filter(given));
         due.extend(now.word(colour));
     }
     for (position, letter) in due.iter().enumerate() {
@@ -249,10 +266,10 @@ pub fn next(rules: &Rules, now: &Deployment, action: Action) -> Option<Deploymen
         Action::Arrive(number) => next.deliver(*next.letters.get(number)?, false, rules),
         Action::End(colour) => {
             next.ends += 1;
-            next.end(colour, Process::Down);
+            next.end(colour, Process::Down, rules);
         }
         Action::Start(colour) => next.start(colour, rules),
-        Action::Stop(colour) => next.end(colour, Process::Stopped),
+        Action::Stop(colour) => next.end(colour, Process::Stopped, rules),
         Action::Write(colour) => next.write(colour),
         Action::Acknowledge(write) => next.writes[write] = Fate::Acknowledged,
         Action::Impatient(colour) => next.nodes.get_mut(colour).impatient(rules),

@@ -33,6 +33,11 @@ pub enum Broken {
     WordsWithoutNumbers,
     /// Who was primary when its process ended takes writes as soon as it is started again.
     AwakeAtOnce,
+    /// A call that gives the right to write is obeyed by whichever process it reaches, and made by a coordinator that does not
+    /// know whether it is still the one.
+    CallsForAnyProcess,
+    /// Going on alone, a primary does not forget that everything was confirmed.
+    RemembersWhatHeld,
 }
 
 /// The rules that are searched with.
@@ -56,6 +61,14 @@ impl Rules {
 
     pub fn awakes_at_once(&self) -> bool {
         self.are(Broken::AwakeAtOnce)
+    }
+
+    pub fn calls_reach_any_process(&self) -> bool {
+        self.are(Broken::CallsForAnyProcess)
+    }
+
+    pub fn remembers_what_held(&self) -> bool {
+        self.are(Broken::RemembersWhatHeld)
     }
 
     pub fn stores_anything(&self) -> bool {
@@ -150,12 +163,13 @@ fn gone(state: &State, seen: &Observation) -> Observation {
 /// As if everything were known to be on both disks.
 fn forced(spec: &Spec, state: &State, seen: &Observation, now_ms: u64) -> State {
     let silent = *seen.silent_ms.get(state.primary) >= LATE_MS;
-    let shown = match silent {
-        true => State { confirmation: rollout::Confirmation::Held, ..state.clone() },
-        false => state.clone(),
-    };
+    let shown = State { confirmation: rollout::Confirmation::Held, ..state.clone() };
     let next = decide(spec, &shown, seen, now_ms).state;
-    if next == shown { state.clone() } else { next }
+    let fences = |state: &State| matches!(state.phase, Phase::HandingOver { stage: Stage::Fencing, .. });
+    match silent && fences(&next) && !fences(state) {
+        true => State { confirmation: state.confirmation, ..next },
+        false => decide(spec, state, seen, now_ms).state,
+    }
 }
 
 /// The epoch that was taken for going back is given up again.

@@ -39,6 +39,14 @@ pub enum Letter {
     },
 }
 
+impl Letter {
+    /// Meant for the process of `colour` that was seen, and for no later one.
+    pub fn gives_the_right_to_write_to(&self, colour: Colour) -> bool {
+        let gives = |call: &RoleCall| matches!(call, RoleCall::Promote { .. } | RoleCall::Resume { .. });
+        matches!(self, Letter::Call { to, call, .. } if *to == colour && gives(call))
+    }
+}
+
 /// What happened that must not, as far as it cannot be seen in the state that it led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wrong {
@@ -156,7 +164,7 @@ impl Deployment {
             Letter::Call { to, call, knows } => {
                 let reigns = self.nodes.get_mut(to).obey(to, call, knows, rules);
                 match reigns {
-                    Obeyed::Reigns(_) if ends => self.end(to, Process::Down),
+                    Obeyed::Reigns(_) if ends => self.end(to, Process::Down, rules),
                     Obeyed::Reigns(epoch) => self.append(to, Record { epoch, write: 0 }),
                     Obeyed::Done | Obeyed::Refused => (),
                 }
@@ -184,8 +192,14 @@ impl Deployment {
         self.writes[position] = Fate::Waiting { at: colour, lsn: self.nodes.get(colour).lsn() };
     }
 
-    pub fn end(&mut self, colour: Colour, process: Process) {
+    pub fn end(&mut self, colour: Colour, process: Process, rules: &Rules) {
         self.nodes.get_mut(colour).end(process);
+        if !rules.calls_reach_any_process() {
+            self.letters.retain(|letter| !letter.gives_the_right_to_write_to(colour));
+            if let Some(view) = &mut self.view {
+                Arc::make_mut(view).get_mut(colour).gone_since = true;
+            }
+        }
         for fate in &mut self.writes {
             if matches!(fate, Fate::Waiting { at, .. } if *at == colour) {
                 *fate = Fate::Unknown;
@@ -287,6 +301,29 @@ impl Deployment {
                 *number = rank(*number);
             }
         }
+    }
+
+    /// One line for people.
+    pub fn in_short(&self) -> String {
+        let state = |state: &State| {
+            let phase = match &state.phase {
+                Phase::HandingOver { to, epoch, stage, fenced, .. } => {
+                    format!("to {to} in {epoch} {stage:?}{}", if *fenced { " fenced" } else { "" })
+                }
+                phase => phase.name().to_string(),
+            };
+            let (primary, epoch) = (state.primary, state.primary_epoch);
+            format!("{phase}, {primary} in {epoch}, {:?} #{}", state.confirmation, state.confirmation_changes)
+        };
+        let node = |node: &Node| {
+            let log: String = node.log.iter().map(|record| format!(" {}.{}", record.epoch, record.write)).collect();
+            let dormant = if node.dormant { " dormant" } else { "" };
+            let Node { is, process, by, holds, confirmed_lsn, .. } = node;
+            format!("{process:?}{dormant} {is:?} [{log} ] {:?}#{} {holds} {confirmed_lsn}", by.mode, by.number)
+        };
+        let (stored, stale) = (state(&self.stored), self.stale.as_deref().map(state));
+        let (blue, green) = (node(&self.nodes.blue), node(&self.nodes.green));
+        format!("{stored} | stale {stale:?} | blue {blue} | green {green} | {:?} {:?}", self.writes, self.letters)
     }
 
     pub fn held(&self) -> bool {

@@ -49,6 +49,8 @@ pub struct Node {
     pub dormant: bool,
     pub confirmed_lsn: Lsn,
     pub holds: bool,
+    /// In what a coordinator saw: this process has ended since.
+    pub gone_since: bool,
 }
 
 /// What a call has done to a node besides changing it.
@@ -73,7 +75,7 @@ impl Node {
     pub fn new(is: Is) -> Self {
         let log = vec![Record { epoch: 1, write: 0 }];
         let (by, process) = (By::default(), Process::Running);
-        Self { is, epoch_seen: 1, by, log, process, dormant: false, confirmed_lsn: 0, holds: false }
+        Self { is, epoch_seen: 1, by, log, process, dormant: false, confirmed_lsn: 0, holds: false, gone_since: false }
     }
 
     pub fn lsn(&self) -> Lsn {
@@ -166,7 +168,7 @@ impl Node {
                 let said = Node { by, ..self.clone() }.acknowledge_by(colour);
                 match file.judge_acknowledge(epoch, &said) {
                     Ok(()) => {
-                        self.acknowledge(by);
+                        self.acknowledge(by, rules);
                         Obeyed::Done
                     }
                     Err(_) => Obeyed::Refused,
@@ -192,11 +194,12 @@ impl Node {
     }
 
     /// As `Confirmations::set`.
-    fn acknowledge(&mut self, by: By) {
+    fn acknowledge(&mut self, by: By, rules: &Rules) {
         if self.by.knows != by.knows {
             (self.confirmed_lsn, self.holds) = (0, false);
         }
-        if self.by.mode == AcknowledgeMode::Required && by.mode != AcknowledgeMode::Required {
+        let released = self.by.mode == AcknowledgeMode::Required && by.mode != AcknowledgeMode::Required;
+        if released || (by.mode == AcknowledgeMode::Alone && !rules.remembers_what_held()) {
             self.holds = false;
         }
         self.by = by;

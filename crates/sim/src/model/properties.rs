@@ -1,6 +1,7 @@
 //! What must hold in every state, and what must be seen in some.
 
 use super::deployment::{Deployment, Wrong};
+use super::node::Process;
 use super::{Bounds, Handover};
 use rollout::{Confirmation, Phase, Stage, World, check};
 use stateright::Property;
@@ -11,7 +12,9 @@ use wire::document::Acknowledge;
 pub fn all(bounds: &Bounds) -> Vec<Property<Handover>> {
     let mut all = vec![
         Property::always("at most one node admits writes", |model: &Handover, now: &Deployment| {
-            Colour::BOTH.iter().filter(|colour| now.nodes.get(**colour).admits(&model.rules)).count() < 2
+            // A seal that reads its LSN too early is to be found by what it does to the writes.
+            let reigns = |colour: &&Colour| now.nodes.get(**colour).reigns();
+            Colour::BOTH.iter().filter(reigns).filter(|colour| now.nodes.get(**colour).admits(&model.rules)).count() < 2
         }),
         Property::always("an epoch is given once", |_, now: &Deployment| now.wrong != Some(Wrong::EpochGivenTwice)),
         Property::always("an epoch has one writer", |_, now: &Deployment| {
@@ -29,7 +32,11 @@ pub fn all(bounds: &Bounds) -> Vec<Property<Handover>> {
             check::violations(&now.stored, &World::of(&now.stored)).is_empty()
         }),
         Property::always("there is a way on", |model: &Handover, now: &Deployment| {
-            model.ways.leads_on(&model.spec, &model.rules, now)
+            model.ways.leads_on(&model.spec, &model.rules, now, None)
+        }),
+        Property::always("there is a way on without a node that is gone", |model: &Handover, now: &Deployment| {
+            let down = Colour::BOTH.into_iter().filter(|colour| now.nodes.get(*colour).process == Process::Down);
+            down.into_iter().all(|gone| model.ways.leads_on(&model.spec, &model.rules, now, Some(gone)))
         }),
         Property::sometimes("both colours have reigned", |_, now: &Deployment| {
             now.stored.primary == Colour::Blue && now.stored.promoted_at.is_some()
