@@ -310,7 +310,7 @@ fn forget(mut state: State) -> State {
 }
 
 /// Forgets times and texts of a phase, and counts its epoch from `base`.
-pub(super) fn forget_phase(phase: &mut Phase, base: u64) {
+fn forget_phase(phase: &mut Phase, base: u64) {
     match phase {
         Phase::Stable => (),
         Phase::Starting { since_ms }
