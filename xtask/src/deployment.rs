@@ -2,6 +2,7 @@
 
 use crate::bench::process::Process;
 use anyhow::{Context, Result, bail, ensure};
+use local::Folder;
 use rand::RngExt;
 use rollout::State;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -180,9 +181,8 @@ impl CommandLine {
 
     /// What is durable; read from the folder, so it is known whether or not anything runs.
     pub fn state(&self) -> Result<State> {
-        let path = self.deployment().join("state.json");
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is not as agreed", path.display()))
+        let folder = Folder::open_existing(&self.deployment())?.context("no deployment lives there")?;
+        folder.load_state()?.context("the deployment has no state")
     }
 
     /// The token of the nodes' admin protocol.

@@ -3,25 +3,33 @@
 //! | entry | what |
 //! |---|---|
 //! | `LOCK` | locked (flock) while in use; holds the process id of the holder |
-//! | `FORMAT` | `jadevectordb-data 1` |
+//! | `FORMAT` | `jadevectordb-data 2` |
 //! | `log/` | segments |
 //! | `snapshot/` | snapshots |
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::disk::{Disk, HoldError, LocalDisk, read_whole};
 use crate::durable::{DurableWriteError, write_file_durably};
+use crate::small_file::SmallFile;
 
 #[cfg(test)]
 mod tests;
 
-/// Number of the data format that this program writes, and the newest that it reads.
-pub const DATA_FORMAT: u64 = 1;
+/// Number of the data format that this program writes, and the newest that it reads; it reads all before too.
+///
+/// | number | what is new |
+/// |---|---|
+/// | 1 | |
+/// | 2 | the role is a [`SmallFile`] |
+pub const DATA_FORMAT: u64 = 2;
 
 const FORMAT_WORD: &str = "jadevectordb-data";
 
@@ -35,6 +43,7 @@ pub struct DataDir {
 struct Held {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    small_files: Mutex<BTreeMap<String, Arc<SmallFile>>>,
     /// Dropped at the end.
     _hold: Box<dyn Any + Send + Sync>,
 }
@@ -92,7 +101,7 @@ impl DataDir {
             HoldError::Io(error) => DataDirError::Lock { path: path.join("LOCK"), error },
         })?;
         check_format(&*disk, &path)?;
-        Ok(DataDir { held: Arc::new(Held { disk, path, _hold: hold }) })
+        Ok(DataDir { held: Arc::new(Held { disk, path, small_files: Mutex::default(), _hold: hold }) })
     }
 
     /// What the folder is on.
@@ -100,24 +109,27 @@ impl DataDir {
         &self.held.disk
     }
 
-    /// The content of a file of the folder; `None` if it is not there.
+    /// The content of a small file of the folder; `None` if it is not there.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match read_whole(&*self.held.disk, &self.held.path.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some),
-        }
+        self.small_file(name).read()
     }
 
-    /// Replaces a file of the folder. After a crash at any moment it has its old or its new content; when the call
-    /// returned `Ok` it has the new one. One caller at a time for each name.
+    /// Replaces a small file of the folder. After a crash at any moment it has its old or its new content; when the call
+    /// returned `Ok` it has the new one.
     ///
     /// # Errors
-    /// Names the step that failed.
+    /// As [`SmallFile::write`].
     pub fn write_durably(&self, name: &str, bytes: &[u8]) -> Result<(), DurableWriteError> {
-        write_file_durably(&*self.held.disk, &self.held.path.join(name), bytes)
+        self.small_file(name).write(bytes)
+    }
+
+    fn small_file(&self, name: &str) -> Arc<SmallFile> {
+        let mut files = self.held.small_files.lock();
+        let new = || Arc::new(SmallFile::new(self.held.disk.clone(), &self.held.path.join(name)));
+        files.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     pub fn path(&self) -> &Path {
@@ -144,15 +156,20 @@ fn check_format(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
             if let Some(entry) = ["log", "snapshot"].into_iter().find(|entry| disk.exists(&dir.join(entry))) {
                 return Err(DataDirError::FormatMissing { path: dir.to_owned(), entry });
             }
-            write_file_durably(disk, &path, format!("{FORMAT_WORD} {DATA_FORMAT}\n").as_bytes())?;
-            return Ok(());
+            return Ok(write_format(disk, &path)?);
         }
         Err(error) => return Err(DataDirError::ReadFormat { path, error }),
     };
     let number = text.trim().strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse::<u64>().ok());
     match number {
         Some(DATA_FORMAT) => Ok(()),
+        // From now on there may be something in it that an older program would misread.
+        Some(1..DATA_FORMAT) => Ok(write_format(disk, &path)?),
         Some(found) if found > DATA_FORMAT => Err(DataDirError::FormatNewer { path, found, known: DATA_FORMAT }),
         _ => Err(DataDirError::FormatUnreadable { path, found: text.trim().to_owned() }),
     }
+}
+
+fn write_format(disk: &dyn Disk, path: &Path) -> Result<(), DurableWriteError> {
+    write_file_durably(disk, path, format!("{FORMAT_WORD} {DATA_FORMAT}\n").as_bytes())
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Frame`]: one record of the history (LSN, epoch, payload) and its encoding, the same in files and on the network.
 //! - [`DataDir`]: the folder of a node, held exclusively, on a [`Disk`].
+//! - [`SmallFile`]: a file that is replaced in place by one write and one sync; what a node is, is kept in one.
 //! - [`Log`]: segments of frames; a group is appended with one write and made durable with one fdatasync.
 //! - [`LogReader`]: reads durable frames while the log is written.
 //! - [`SnapshotWriter`], [`SnapshotReader`]: the state at one LSN, so that the log before it can be dropped.
@@ -24,6 +25,7 @@ mod prepare;
 mod reader;
 mod recovery;
 mod segment;
+mod small_file;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -37,6 +39,7 @@ pub use log::{AppendError, Failure, Log, LogOptions, ResetError, TruncateError};
 pub use reader::{Batch, LogReader, ReadError};
 pub use recovery::{Cut, Damage, OpenError, Recovery};
 pub use segment::{RecordError, SegmentHeaderError};
+pub use small_file::SmallFile;
 pub use snapshot::{
     ITEM_BYTES_MAX, ReceivedSnapshot, SNAPSHOT_VERSION, SnapshotDecoder, SnapshotEncoder, SnapshotError,
     SnapshotFormatError, SnapshotHeader, SnapshotItem, SnapshotReader, SnapshotRecord, SnapshotTrailer, SnapshotWriter,

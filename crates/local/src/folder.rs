@@ -5,7 +5,7 @@
 //! | `folder.json` | version of this layout |
 //! | `lock` | held by the running `jadeshift up`, with its pid |
 //! | `document.yaml` | the document in force |
-//! | `state.json` | the durable state of the rollout |
+//! | `state.json` | the durable state of the rollout, in one half of a [`SmallFile`]: a handover waits for it |
 //! | `control.json` | where the running `up` answers, and the token for it |
 //! | `admin-token`, `admin-password` | secrets, made once |
 //! | `blue/`, `green/` | data of the nodes |
@@ -17,6 +17,7 @@ mod lock;
 
 pub use lock::FolderLock;
 
+use changelog::{LocalDisk, SmallFile};
 use parking_lot::Mutex;
 use rollout::State;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -31,7 +32,7 @@ use wire::control::ControlAddress;
 /// Where a deployment lives unless told otherwise, relative to the current directory.
 pub const FOLDER_DEFAULT: &str = ".jadeshift";
 /// Version of the layout that this program writes, and the newest it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A log that is longer than this at a start of its node is set aside.
 const LOG_BYTES_MAX: u64 = 10 << 20;
 /// Random bytes of a token or password.
@@ -44,7 +45,14 @@ const LOG_TAIL_BYTES: u64 = 4 << 10;
 pub struct Folder {
     root: PathBuf,
     /// Comparing the generation and writing the next is one step.
-    storing: Arc<Mutex<()>>,
+    storing: Arc<Mutex<Storing>>,
+}
+
+#[derive(Debug)]
+struct Storing {
+    state: SmallFile,
+    /// The folder's layout is an older one. A command that only looks leaves it so.
+    older: bool,
 }
 
 /// What stands in the way of using the folder.
@@ -99,16 +107,19 @@ impl Folder {
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         create_private(root)?;
         let root = root.canonicalize().map_err(|source| FolderError::Read { path: root.into(), source })?;
-        let folder = Self { root, storing: Arc::default() };
-        let layout = folder.root.join("folder.json");
-        match read_json::<Layout>(&layout)? {
+        let layout = root.join("folder.json");
+        let older = match read_json::<Layout>(&layout)? {
             Some(Layout { format }) if format > FORMAT => {
-                return Err(FolderError::Newer { path: folder.root, found: format });
+                return Err(FolderError::Newer { path: root, found: format });
             }
-            Some(_) => {}
-            None => write_json(&layout, &Layout { format: FORMAT })?,
-        }
-        Ok(folder)
+            Some(Layout { format }) => format < FORMAT,
+            None => {
+                write_json(&layout, &Layout { format: FORMAT })?;
+                false
+            }
+        };
+        let state = SmallFile::new(Arc::new(LocalDisk), &root.join("state.json"));
+        Ok(Self { root, storing: Arc::new(Mutex::new(Storing { state, older })) })
     }
 
     /// Opens `root` only when a deployment lives there.
@@ -138,20 +149,29 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Content`] when the file is there and cannot be understood.
     pub fn load_state(&self) -> Result<Option<State>, FolderError> {
-        read_json(&self.state_path())
+        read_state(&SmallFile::new(Arc::new(LocalDisk), &self.state_path()))
     }
 
-    /// Makes `state` durable. Blocks for an fsync.
+    /// Makes `state` durable. Blocks for a sync.
     ///
     /// # Errors
     /// [`FolderError::Conflict`] unless its generation is exactly one above the stored, which is 0 when there is none.
     pub fn store_state(&self, state: &State) -> Result<(), FolderError> {
-        let _storing = self.storing.lock();
-        let stored = self.load_state()?.map_or(0, |state| state.generation);
+        let mut storing = self.storing.lock();
+        let Storing { state: file, older } = &mut *storing;
+        let stored = read_state(file)?.map_or(0, |state| state.generation);
         if stored.checked_add(1) != Some(state.generation) {
             return Err(FolderError::Conflict { stored, offered: state.generation });
         }
-        write_json(&self.state_path(), state)
+        let path = || file.path().to_path_buf();
+        let text = serde_json::to_vec_pretty(state)
+            .map_err(|error| FolderError::Content { path: path(), why: error.to_string() })?;
+        if *older {
+            // What follows an older program would misread.
+            write_json(&self.root.join("folder.json"), &Layout { format: FORMAT })?;
+            *older = false;
+        }
+        file.write(&text).map_err(|error| FolderError::Write { path: path(), source: error.error })
     }
 
     /// Keeps the document in force, for a later look and for programs that find only the folder.
@@ -338,6 +358,15 @@ fn read(path: &Path) -> Result<Option<String>, FolderError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FolderError::Read { path: path.into(), source }),
     }
+}
+
+fn read_state(file: &SmallFile) -> Result<Option<State>, FolderError> {
+    let content = |why: String| FolderError::Content { path: file.path().into(), why };
+    let bytes = file.read().map_err(|source| match source.kind() {
+        ErrorKind::InvalidData => content(source.to_string()),
+        _ => FolderError::Read { path: file.path().into(), source },
+    })?;
+    bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| content(error.to_string()))).transpose()
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {

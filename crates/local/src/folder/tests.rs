@@ -91,10 +91,24 @@ fn a_second_holder_is_refused_by_name_until_the_first_lets_go() {
 fn a_newer_layout_is_refused_and_not_touched() {
     let place = tempfile::tempdir().unwrap();
     Folder::open(place.path()).unwrap();
-    std::fs::write(place.path().join("folder.json"), "{\"format\": 2, \"more\": true}").unwrap();
+    std::fs::write(place.path().join("folder.json"), "{\"format\": 3, \"more\": true}").unwrap();
     let message = Folder::open(place.path()).unwrap_err().to_string();
-    assert!(message.contains("layout 2") && message.contains("up to 1"), "{message}");
-    assert_eq!(std::fs::read_to_string(place.path().join("folder.json")).unwrap(), "{\"format\": 2, \"more\": true}");
+    assert!(message.contains("layout 3") && message.contains("up to 2"), "{message}");
+    assert_eq!(std::fs::read_to_string(place.path().join("folder.json")).unwrap(), "{\"format\": 3, \"more\": true}");
+}
+
+#[test]
+fn an_older_layout_becomes_ours_with_the_first_store() {
+    let place = tempfile::tempdir().unwrap();
+    let layout = place.path().join("folder.json");
+    std::fs::write(&layout, "{\"format\": 1}").unwrap();
+    std::fs::write(place.path().join("state.json"), serde_json::to_vec_pretty(&state(1)).unwrap()).unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    assert_eq!(folder.load_state().unwrap(), Some(state(1)));
+    assert_eq!(std::fs::read_to_string(&layout).unwrap(), "{\"format\": 1}", "looking changes nothing");
+    folder.store_state(&state(2)).unwrap();
+    assert!(std::fs::read_to_string(&layout).unwrap().contains('2'));
+    assert_eq!(Folder::open(place.path()).unwrap().load_state().unwrap(), Some(state(2)));
 }
 
 #[test]

@@ -10,12 +10,12 @@ use std::sync::atomic::AtomicBool;
 /// The machine's, with failures on demand.
 #[derive(Debug, Default)]
 struct Grudging {
-    /// No file is created any more.
-    full: AtomicBool,
+    /// The role takes nothing any more.
+    role_fails: Arc<AtomicBool>,
+    /// What was written into the role is not synced any more.
+    role_unsynced: Arc<AtomicBool>,
     /// The log takes nothing any more.
     log_full: Arc<AtomicBool>,
-    /// Folders are not synced any more.
-    folders_fail: AtomicBool,
 }
 
 fn unless(fails: &AtomicBool, error: impl Into<io::Error>) -> io::Result<()> {
@@ -36,12 +36,19 @@ impl Disk for Grudging {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        if access == Access::Create {
-            unless(&self.full, io::ErrorKind::StorageFull)?;
-        }
         let file = LocalDisk.open(path, access)?;
-        let is_log = path.extension().is_some_and(|extension| extension == "log" || extension == "tmp");
-        Ok(if is_log { Arc::new(GrudgingFile { file, full: self.log_full.clone() }) } else { file })
+        let never = Arc::<AtomicBool>::default;
+        let name = path.to_string_lossy();
+        Ok(match name.contains("role.json") {
+            true => {
+                let (fails, unsynced) = (self.role_fails.clone(), self.role_unsynced.clone());
+                Arc::new(GrudgingFile { file, full: never(), fails, unsynced })
+            }
+            false if name.ends_with(".log") || name.ends_with(".tmp") => {
+                Arc::new(GrudgingFile { file, full: self.log_full.clone(), fails: never(), unsynced: never() })
+            }
+            false => file,
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -53,7 +60,6 @@ impl Disk for Grudging {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        unless(&self.folders_fail, io::Error::other("the folder is not synced"))?;
         LocalDisk.sync_dir(path)
     }
 
@@ -65,6 +71,8 @@ impl Disk for Grudging {
 struct GrudgingFile {
     file: Arc<dyn DiskFile>,
     full: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
+    unsynced: Arc<AtomicBool>,
 }
 
 impl DiskFile for GrudgingFile {
@@ -77,6 +85,7 @@ impl DiskFile for GrudgingFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        unless(&self.fails, io::Error::other("it takes nothing"))?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -90,6 +99,7 @@ impl DiskFile for GrudgingFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        unless(&self.unsynced, io::Error::other("it is not synced"))?;
         self.file.sync_data()
     }
 
@@ -137,7 +147,7 @@ async fn a_promotion_that_got_stuck_on_a_full_disk_goes_on_when_it_is_said_again
 #[tokio::test]
 async fn a_follower_that_could_not_store_a_role_goes_on_following() {
     let (blue, green, disk, _dirs) = pair().await;
-    disk.full.store(true, Ordering::SeqCst);
+    disk.role_fails.store(true, Ordering::SeqCst);
     assert!(matches!(green.node.promote(2, blue.node.lsn()).await, Err(RoleError::Disk(_))));
     let elsewhere = Peer { admin: "127.0.0.1:1".into(), http: "127.0.0.1:1".into() };
     assert!(matches!(green.node.follow(3, elsewhere).await, Err(RoleError::Disk(_))));
@@ -156,16 +166,16 @@ async fn no_write_relies_on_a_role_that_may_be_another_after_a_crash() {
     config.surroundings.disk = disk.clone();
     let node = Running::start_with(config.clone()).await;
     node.node.write(create()).await.unwrap();
-    disk.folders_fail.store(true, Ordering::SeqCst);
+    disk.role_unsynced.store(true, Ordering::SeqCst);
     assert!(matches!(node.node.seal(2).await, Err(RoleError::Disk(_))));
     // Were it admitted, it would be behind the LSN of a seal that a restart finds.
     let refused = node.node.write(put(1)).await.unwrap_err();
-    assert!(matches!(&refused, WriteError::Failed(why) if why.contains("the folder is not synced")), "{refused}");
+    assert!(matches!(&refused, WriteError::Failed(why) if why.contains("it is not synced")), "{refused}");
     node.stop().await;
-    disk.folders_fail.store(false, Ordering::SeqCst);
+    disk.role_unsynced.store(false, Ordering::SeqCst);
     let node = Running::start_with(config).await;
     let Role::Sealed { lsn, .. } = crate::admin::state(&node.node).role else {
-        panic!("the seal was renamed into place")
+        panic!("the seal was written into place")
     };
     assert_eq!(lsn, node.node.lsn());
     node.stop().await;
