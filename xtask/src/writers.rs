@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-const WRITERS: usize = 4;
+/// Clients, unless told otherwise.
+pub const WRITERS: usize = 4;
 const DIMENSION: usize = 16;
 /// After a write that was not acknowledged; short, because the end of an outage is measured by it.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
@@ -49,11 +50,11 @@ pub struct Found {
 
 impl Writers {
     /// Registers, logs in, makes a database and begins to write.
-    pub async fn start(gateway: &str) -> Result<Writers> {
+    pub async fn start(gateway: &str, writers: usize) -> Result<Writers> {
         let api = Api::open(gateway, DIMENSION).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
-        let tasks = (0..WRITERS)
+        let tasks = (0..writers)
             .map(|writer| tokio::spawn(write(writer, api.clone(), stop.clone(), acknowledged.clone())))
             .collect();
         Ok(Writers { api, stop, acknowledged, tasks })
@@ -88,7 +89,7 @@ async fn write(writer: usize, api: Api, stop: Arc<AtomicBool>, count: Arc<Atomic
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let id = format!("w{writer}-{number}");
-        let first = number as f32 + writer as f32 / 10.0;
+        let first = number as f32 + writer as f32 / 32.0;
         let values = values(first);
         let body = json!({"id": id, "values": values});
         let query = json!({"queryVector": values, "topK": 10});

@@ -5,7 +5,7 @@ use super::handover::{latencies, until_stable_on};
 use super::process;
 use super::report::{Goal, Report};
 use crate::deployment::{CommandLine, Deployment, Pace};
-use crate::writers::{Request, Writers};
+use crate::writers::{Request, WRITERS, Writers};
 use anyhow::{Context, Result, ensure};
 use client::{Admin, Http};
 use rollout::{Phase, State};
@@ -64,7 +64,7 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
 }
 
 async fn measure(deployment: &mut Deployment, report: &mut Report, runs: usize) -> Result<()> {
-    let writers = Writers::start(&deployment.gateway).await?;
+    let writers = Writers::start(&deployment.gateway, WRITERS).await?;
     writers.until_acknowledged(WARM_UP, Duration::from_secs(30)).await?;
     let line = deployment.line().clone();
     line.command(&["deploy", "1.1.0"])?;
