@@ -6,6 +6,7 @@ mod crash;
 mod deployment;
 mod model;
 mod serve;
+mod sim;
 mod writers;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,7 @@ enum Command {
     Bench(bench::Bench),
     Crash(crash::Crash),
     Model(model::Model),
+    Sim(sim::Sim),
     /// The gateway alone, half of the reads to each backend (started by `bench gateway`).
     #[command(hide = true)]
     ServeGateway {
@@ -63,6 +65,10 @@ fn run(command: Command) -> Result<()> {
             .enable_all()
             .build()?
             .block_on(unless_interrupted(bench::run(bench))),
+        Command::Sim(options) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(unless_interrupted(sim::run(options))),
         Command::Crash(options) => servers()?.block_on(unless_interrupted(crash::run(options))),
         Command::Model(options) => model::run(&options),
         Command::ServeGateway { listen, blue, green, ready_file } => {

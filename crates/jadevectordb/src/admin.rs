@@ -3,6 +3,7 @@
 use crate::engine::{Node, RoleError, WriteError};
 use crate::feed;
 use crate::rest;
+use crate::surroundings::Execution;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
@@ -159,7 +160,11 @@ pub fn state(node: &Node) -> NodeState {
         databases: shared.store.databases().len() as u64,
         vectors: shared.store.vector_count() as u64,
         unindexed: shared.store.unindexed() as u64,
-        resident_bytes: resident_bytes(),
+        // Of a simulated node there is no process to look at.
+        resident_bytes: match shared.config.surroundings.execution {
+            Execution::Threads => resident_bytes(),
+            Execution::Tasks { .. } => 0,
+        },
     }
 }
 

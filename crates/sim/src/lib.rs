@@ -3,3 +3,4 @@
 //! Nothing depends on this crate.
 
 pub mod model;
+pub mod simulation;
