@@ -6,8 +6,9 @@ use http_body_util::{BodyExt, Full};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use wire::admin::{
-    AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Digest, Epoch, EpochCall, Follow, Lsn, Marker,
-    NodeState, Promote, ProveFollow, Rehash, Replay, Replayed, ResumeCall, SampledReads, Sealed,
+    AcknowledgeCall, AdminError, AdminErrorCode, BUCKET_SUM_BYTES, BUCKETS, Confirm, Confirmed, Digest, Epoch,
+    EpochCall, Follow, ListedRecords, Lsn, Marker, NodeState, Promote, ProveFollow, RecordsIn, Rehash, Replay,
+    Replayed, ResumeCall, SampledReads, Sealed,
 };
 use wire::snapshot::Resume;
 
@@ -93,6 +94,25 @@ impl Admin {
 
     pub async fn digest(&self, lsn: Lsn) -> Result<Digest, CallError> {
         self.get(&format!("digest?lsn={lsn}")).await
+    }
+
+    /// The sums of all buckets of the digest at the marker at `lsn`. An answer that broke off is an error.
+    pub async fn bucket_sums(&self, lsn: Lsn) -> Result<Bytes, CallError> {
+        let request = self.request("GET", &format!("bucket-sums?lsn={lsn}"), Bytes::new())?;
+        let answer = self.http.whole(request, self.timeout, ANSWER_BYTES_MAX).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(self.refusal(answer.status, &answer.body));
+        }
+        let (length, wanted) = (answer.body.len(), BUCKETS * BUCKET_SUM_BYTES);
+        if length != wanted {
+            let why = format!("{length} bytes of sums, and {wanted} were expected");
+            return Err(CallError::Protocol { address: self.address.clone(), why });
+        }
+        Ok(answer.body)
+    }
+
+    pub async fn records(&self, call: &RecordsIn) -> Result<ListedRecords, CallError> {
+        self.post("records", call).await
     }
 
     pub async fn rehash(&self) -> Result<Rehash, CallError> {

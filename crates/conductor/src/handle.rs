@@ -7,8 +7,9 @@ use crate::{Platform, PlatformError};
 use client::Http;
 use clock::Clock;
 use parking_lot::Mutex;
-use rollout::{Command, Refused};
+use rollout::{Command, Phase, Refused};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::control::Verified;
@@ -16,6 +17,10 @@ use wire::document::BlueGreen;
 
 /// Commands that may wait for the engine.
 const ASKS_MAX: usize = 16;
+/// A handover holds writes for a second at most, unless set otherwise.
+const HANDOVER_WAIT: Duration = Duration::from_secs(3);
+/// Handovers that a comparison lets pass.
+const HANDOVERS_WAITED_MAX: usize = 3;
 
 /// A running conductor. It ends with [`Conductor::stop`], or when the handle is dropped; the nodes run on.
 pub struct Conductor {
@@ -96,11 +101,32 @@ impl Conductor {
     }
 
     /// Compares both copies at one LSN; `deep`: each also recomputes its digest from storage. When the other environment
-    /// does not follow there is nothing to compare, and `why` says so.
+    /// does not follow there is nothing to compare, and `why` says so. A handover that comes in between is waited for.
     ///
     /// # Errors
     /// [`VerifyError`] when a node that should answer does not.
     pub async fn verify(&self, deep: bool) -> Result<Verified, VerifyError> {
+        let mut snapshots = self.info.clone();
+        for _ in 0..HANDOVERS_WAITED_MAX {
+            let generation = snapshots.borrow_and_update().generation;
+            let directory = self.directory.borrow().clone();
+            let result = verify(&self.http, &directory, deep).await;
+            let compared =
+                result.as_ref().is_ok_and(|verified| verified.environments.iter().all(|(_, seen)| seen.is_some()));
+            // What was asked of a node in one role it refuses in another.
+            let moved = {
+                let now = snapshots.borrow();
+                matches!(now.phase, Phase::HandingOver { .. })
+                    || now.primary != directory.primary
+                    || now.generation != generation
+            };
+            if compared || !moved {
+                return result;
+            }
+            let over = snapshots.wait_for(|info| !matches!(info.phase, Phase::HandingOver { .. }));
+            // One that does not end is told of by what the nodes answer.
+            let _ = tokio::time::timeout(HANDOVER_WAIT, over).await;
+        }
         let directory = self.directory.borrow().clone();
         verify(&self.http, &directory, deep).await
     }

@@ -13,6 +13,7 @@
 
 mod apply;
 mod data_check;
+mod differences;
 mod engine;
 mod evidence_source;
 mod handle;

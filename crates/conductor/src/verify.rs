@@ -1,10 +1,11 @@
 //! Comparing the two copies: a marker is written to the history, and both say their digest there.
 
+use crate::differences::differences;
 use crate::observe::Target;
 use client::{CallError, Http};
 use std::time::Duration;
 use wire::admin::{Lsn, Rehash, Role};
-use wire::control::{Verified, VerifiedEnvironment};
+use wire::control::{Differences, Verified, VerifiedEnvironment};
 use wire::{ByColour, Colour};
 
 /// A node waits up to 5 s for a marker to arrive.
@@ -12,6 +13,9 @@ const DIGEST_TIMEOUT: Duration = Duration::from_secs(6);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Recomputing reads everything from storage.
 const REHASH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Records that are named in a sentence; more are in [`Differences`].
+const NAMED_MAX: usize = 3;
 
 /// Where to ask, as of the last look.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +51,14 @@ pub(crate) async fn verify(http: &Http, directory: &Directory, deep: bool) -> Re
         Ok(target) => (Some(environment(http, other, target, lsn, deep).await?), None),
         Err(why) => (None, Some(why)),
     };
+    let (mut found, records) = (None, of_primary.records.max(of_other.as_ref().map_or(0, |other| other.records)));
+    if let (Some(of_other), Some(other_target)) = (&of_other, targets.get(other))
+        && of_other.digest != of_primary.digest
+    {
+        found = Some(differences(http, lsn, (primary, target), (other, other_target), records).await);
+    }
     let (equal, why) = match (&of_other, absent) {
-        (Some(of_other), _) => compare(lsn, (primary, &of_primary), (other, of_other)),
+        (Some(of_other), _) => compare(lsn, (primary, &of_primary), (other, of_other), found.as_ref()),
         (None, absent) => {
             let absent = absent.unwrap_or_default();
             (false, format!("{primary} has digest {} at LSN {lsn}; nothing to compare: {absent}", of_primary.digest))
@@ -56,7 +66,7 @@ pub(crate) async fn verify(http: &Http, directory: &Directory, deep: bool) -> Re
     };
     *environments.get_mut(primary) = Some(of_primary);
     *environments.get_mut(other) = of_other;
-    Ok(Verified { equal, lsn, environments, primary, why })
+    Ok(Verified { equal, lsn, environments, primary, why, differences: found })
 }
 
 /// The node, if it follows; otherwise why there is nothing to compare with.
@@ -88,7 +98,12 @@ async fn environment(
     Ok(VerifiedEnvironment { digest: digest.digest, records: digest.records, deep })
 }
 
-fn compare(lsn: Lsn, one: (Colour, &VerifiedEnvironment), other: (Colour, &VerifiedEnvironment)) -> (bool, String) {
+fn compare(
+    lsn: Lsn,
+    one: (Colour, &VerifiedEnvironment),
+    other: (Colour, &VerifiedEnvironment),
+    differences: Option<&Differences>,
+) -> (bool, String) {
     for (colour, environment) in [one, other] {
         if let Some(Rehash { lsn, from_memory, from_storage, .. }) = &environment.deep
             && from_memory != from_storage
@@ -100,11 +115,33 @@ fn compare(lsn: Lsn, one: (Colour, &VerifiedEnvironment), other: (Colour, &Verif
     let ((one_colour, one), (other_colour, other)) = (one, other);
     if one.digest != other.digest {
         let why = format!(
-            "the copies differ at LSN {lsn}: {one_colour} has digest {} over {} records, {other_colour} {} over {}",
-            one.digest, one.records, other.digest, other.records
+            "the copies differ at LSN {lsn}: {one_colour} has digest {} over {} records, {other_colour} {} over {}{}",
+            one.digest,
+            one.records,
+            other.digest,
+            other.records,
+            differences.map(|differences| format!("; {}", names(differences))).unwrap_or_default()
         );
         return (false, why);
     }
     let stored = if one.deep.is_some() { ", in memory and in storage" } else { "" };
     (true, format!("both copies have digest {} over {} records at LSN {lsn}{stored}", one.digest, one.records))
+}
+
+/// The first records that differ, for a sentence.
+fn names(differences: &Differences) -> String {
+    if let Some(error) = &differences.error {
+        return format!("which records differ could not be found out: {error}");
+    }
+    let first: Vec<String> = differences.records.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = differences.count.saturating_sub(first.len() as u64);
+    let rest = differences.buckets_differing - differences.buckets_searched;
+    let mut text = first.join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    if rest > 0 {
+        text.push_str(&format!("; and those in {rest} buckets that were not searched"));
+    }
+    text
 }

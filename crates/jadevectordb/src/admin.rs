@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Counters, Digest, Epoch, EpochCall, Follow,
-    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, Replay, ResumeCall, Role, SampledReads,
+    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, RecordsIn, Replay, ResumeCall, Role, SampledReads,
 };
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
@@ -40,6 +40,8 @@ pub fn router(node: Node) -> Router {
         .route("/admin/v1/confirm", post(confirm))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
+        .route("/admin/v1/bucket-sums", get(bucket_sums))
+        .route("/admin/v1/records", post(records))
         .route("/admin/v1/rehash", post(rehash))
         .route("/admin/v1/reads", get(reads))
         .route("/admin/v1/replay", post(replay))
@@ -279,6 +281,32 @@ async fn digest(State(node): State<Node>, Query(at): Query<AtLsn>) -> Answer<Dig
             ),
         )),
     })
+}
+
+/// The only answer that is not JSON: it would be half as long again.
+async fn bucket_sums(State(node): State<Node>, Query(at): Query<AtLsn>) -> Response {
+    match node.sums_at(at.lsn) {
+        Some(sums) => ([(header::CONTENT_TYPE, "application/octet-stream")], sums).into_response(),
+        None => refusal(&refuse(
+            &node,
+            AdminErrorCode::NotFound,
+            format!("no sums are known at LSN {}: they are kept at the last markers that were asked for", at.lsn),
+        )),
+    }
+}
+
+async fn records(State(node): State<Node>, body: Bytes) -> Response {
+    let call = match parse::<RecordsIn>(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return refusal(&error),
+    };
+    if !node.applied(call.at_least, MARKER_WAIT).await {
+        let (at, seconds) = (node.lsn(), MARKER_WAIT.as_secs());
+        let why = format!("this node is at LSN {at} and did not reach {} within {seconds} s", call.at_least);
+        return refusal(&refuse(&node, AdminErrorCode::Unavailable, why));
+    }
+    let listed = node.records_in(call.buckets).await;
+    Answer(listed.map_err(|why| refuse(&node, AdminErrorCode::Unavailable, why))).into_response()
 }
 
 async fn rehash(State(node): State<Node>) -> Response {

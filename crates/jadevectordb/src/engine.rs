@@ -33,13 +33,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wire::admin::{AcknowledgeBy, Epoch, FeedState, Lsn, Peer, Role, Sealed};
+use wire::admin::{AcknowledgeBy, Epoch, FeedState, LISTED_RECORDS_MAX, ListedRecords, Lsn, Peer, Role, Sealed};
 use writer::Task;
 
 /// Writes waiting for the writer thread. With 1,500-byte records that is 12 MB; batches are bounded by their bodies.
 const QUEUE_LENGTH: usize = 8_192;
 /// Digests remembered at markers.
 const MARKERS_KEPT: usize = 64;
+/// Sums of all buckets remembered at markers that were asked for, 2 MiB each: for one comparison and another one beside it.
+const SUMS_KEPT: usize = 2;
 
 /// A running node; cloning shares it.
 #[derive(Clone)]
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     pub status: watch::Sender<Status>,
     pub position: watch::Sender<Position>,
     pub markers: Mutex<VecDeque<(Lsn, Digest)>>,
+    pub sums: Mutex<VecDeque<(Lsn, Bytes)>>,
     pub feed: Mutex<FeedState>,
     pub confirmations: Confirmations,
     /// A snapshot of another node, as far as it came.
@@ -403,6 +406,37 @@ impl Node {
         }
         let (position, digest) = self.digest_now().await.ok()?;
         (position.lsn == lsn).then_some(digest)
+    }
+
+    /// The sums of all buckets at marker `lsn`, if it is one of the last.
+    pub fn sums_at(&self, lsn: Lsn) -> Option<Bytes> {
+        self.shared.sums.lock().iter().find(|(marker, _)| *marker == lsn).map(|(_, sums)| sums.clone())
+    }
+
+    /// The records in some buckets, as they are while writes go on.
+    ///
+    /// # Errors
+    /// A text, when there is no state of the history to list, or too many records.
+    pub async fn records_in(&self, buckets: Vec<u16>) -> Result<ListedRecords, String> {
+        let content = || {
+            let status = self.shared.status.borrow();
+            (status.session, status.complete_at)
+        };
+        let before = content();
+        if !self.ready() {
+            return Err("this node is still receiving its data".into());
+        }
+        let from_lsn = self.lsn();
+        let node = self.clone();
+        let listing = move || node.store().records_in(&buckets, LISTED_RECORDS_MAX);
+        let listed = self.config().surroundings.execution.aside(listing).await.map_err(|error| error.to_string())?;
+        let records = listed.ok_or_else(|| format!("more than {LISTED_RECORDS_MAX} records: ask for fewer buckets"))?;
+        // What was seen may be applied and not announced yet; a task of the writer has all of it behind itself.
+        let (position, _) = self.digest_now().await.map_err(|error| error.to_string())?;
+        if content() != before {
+            return Err("this node began to follow another one, or was seeded anew, meanwhile: ask again".into());
+        }
+        Ok(ListedRecords { from_lsn, to_lsn: position.lsn, records })
     }
 
     /// Position and digest at one moment between two groups of writes.

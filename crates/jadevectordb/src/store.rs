@@ -8,6 +8,7 @@ mod accounts;
 mod database;
 mod digest;
 mod keys;
+mod listing;
 mod walk;
 
 pub use accounts::Accounts;
@@ -19,7 +20,7 @@ pub use walk::place_of;
 
 use crate::account::{ApiKey, Token, User};
 use crate::record::{Answered, DatabaseRecord, DecodeError, Op};
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use keys::Keys;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -117,6 +118,11 @@ impl Store {
     /// Vectors that are still found by scan only.
     pub fn unindexed(&self) -> usize {
         self.content.read().databases.values().map(|database| database.unindexed()).sum()
+    }
+
+    /// What the digest is the hash of: the sums of all buckets.
+    pub fn sums(&self) -> Bytes {
+        self.digest.lock().sums()
     }
 
     /// Fingerprint of everything applied so far.

@@ -13,6 +13,8 @@
 //! | `POST /admin/v1/confirm` | [`Confirm`] -> [`Confirmed`] (a follower's) |
 //! | `POST /admin/v1/marker` | -> [`Marker`] |
 //! | `GET /admin/v1/digest?lsn=N` | -> [`Digest`] (waits up to 5 s for the marker at N) |
+//! | `GET /admin/v1/bucket-sums?lsn=N` | -> the sums of all [`BUCKETS`] at the marker at N, [`BUCKET_SUM_BYTES`] each, not JSON |
+//! | `POST /admin/v1/records` | [`RecordsIn`] -> [`ListedRecords`] (waits up to 5 s for the LSN) |
 //! | `POST /admin/v1/rehash` | -> [`Rehash`]: recomputed from what is on disk |
 //! | `GET /admin/v1/reads?max=N` | -> [`SampledReads`] |
 //! | `POST /admin/v1/replay` | [`Replay`] -> [`Replayed`] |
@@ -23,6 +25,7 @@
 //!
 //! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
 
+use crate::snapshot::Place;
 use serde::{Deserialize, Serialize};
 
 /// Position of a write in the one history; the first is 1.
@@ -290,6 +293,45 @@ pub struct Digest {
     /// Hexadecimal.
     pub digest: String,
     pub records: u64,
+}
+
+/// A digest is made of the sums of so many buckets. In which one a record is depends on its identity alone, so the sums that
+/// differ between two nodes lead to the records that do.
+pub const BUCKETS: usize = 65_536;
+pub const BUCKET_SUM_BYTES: usize = 32;
+/// Records that are listed in one answer; more are refused.
+pub const LISTED_RECORDS_MAX: usize = 20_000;
+
+/// Asks for the records in some buckets, once `at_least` is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsIn {
+    pub buckets: Vec<u16>,
+    pub at_least: Lsn,
+}
+
+/// The records in some buckets. Writes went on: each is as it was at some LSN from `from_lsn` to `to_lsn`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRecords {
+    pub from_lsn: Lsn,
+    pub to_lsn: Lsn,
+    pub records: Vec<ListedRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRecord {
+    #[serde(flatten)]
+    pub record: Place,
+    #[serde(flatten)]
+    pub version: RecordVersion,
+}
+
+/// What a node has of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordVersion {
+    /// The write that made it so.
+    pub lsn: Lsn,
+    /// Hash of identity, version and content, hexadecimal.
+    pub hash: String,
 }
 
 /// Result of recomputing the digest from storage.

@@ -8,8 +8,11 @@
 //! | `POST /control/v1/verify` | [`VerifyRequest`] -> [`Verified`] |
 //! | `POST /control/v1/down` | -> 202; stops gateway, conductor and nodes |
 
+use crate::admin::RecordVersion;
+use crate::snapshot::Place;
 use crate::{ByColour, Colour};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Content of `control.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,52 @@ pub struct Verified {
     pub environments: ByColour<Option<VerifiedEnvironment>>,
     pub primary: Colour,
     pub why: String,
+    /// Which records differ, when the digests do.
+    #[serde(default)]
+    pub differences: Option<Differences>,
+}
+
+/// Differing records that are named at most.
+pub const DIFFERENCES_NAMED_MAX: usize = 20;
+
+/// Which records differ, as far as they were looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Differences {
+    /// Buckets of the digest with another sum, and how many of them were searched.
+    pub buckets_differing: u64,
+    pub buckets_searched: u64,
+    /// Differing records in those.
+    pub count: u64,
+    /// The first [`DIFFERENCES_NAMED_MAX`] of them.
+    pub records: Vec<Difference>,
+    /// Why they could not be found out. That the environments differ is certain all the same.
+    pub error: Option<String>,
+}
+
+/// One record that is not the same everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    #[serde(flatten)]
+    pub record: Place,
+    /// `None`: it is missing there.
+    pub versions: ByColour<Option<RecordVersion>>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { record, versions } = self;
+        match (&versions.blue, &versions.green) {
+            (Some(blue), Some(green)) if blue.lsn == green.lsn => {
+                write!(f, "{record}, written at LSN {}, has another content on blue than on green", blue.lsn)
+            }
+            (Some(blue), Some(green)) => {
+                write!(f, "{record} is of LSN {} on blue and of LSN {} on green", blue.lsn, green.lsn)
+            }
+            (Some(blue), None) => write!(f, "{record}, written at LSN {} on blue, is missing on green", blue.lsn),
+            (None, Some(green)) => write!(f, "{record}, written at LSN {} on green, is missing on blue", green.lsn),
+            (None, None) => write!(f, "{record} is missing on both"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

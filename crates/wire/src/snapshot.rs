@@ -2,10 +2,12 @@
 
 use crate::admin::{Epoch, Lsn};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// The record that was the last: users come first, then API keys, tokens, idempotency keys (in the order of
-/// their writes) and databases, each database followed by its vectors; all the others ordered by id. So a place means the same on every node, whatever was written meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The record that was the last: users come first, then API keys, tokens, idempotency keys (in the order of their writes)
+/// and databases, each database followed by its vectors; all the others ordered by id. So a place means the same on every
+/// node, whatever was written meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Place {
     User {
@@ -29,6 +31,19 @@ pub enum Place {
         database: String,
         id: String,
     },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::User { id } => write!(f, "user `{id}`"),
+            Place::ApiKey { id } => write!(f, "API key `{id}`"),
+            Place::Token { id } => write!(f, "login `{id}`"),
+            Place::Key { lsn } => write!(f, "idempotency key of LSN {lsn}"),
+            Place::Database { id } => write!(f, "database `{id}`"),
+            Place::Vector { database, id } => write!(f, "vector `{id}` of database `{database}`"),
+        }
+    }
 }
 
 /// Where a stream that broke off goes on. The sender goes on only if everything in it is as it was: the items that came

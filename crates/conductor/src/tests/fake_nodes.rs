@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use wire::admin::{
-    AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, AcknowledgeState, AdminError, AdminErrorCode, Counters, Digest,
-    Epoch, EpochCall, FeedState, Follow, Lsn, Marker, NodeState, Peer, Promote, Rehash, Replay, Replayed, ResumeCall,
-    Role, SampledReads, Sealed,
+    AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, AcknowledgeState, AdminError, AdminErrorCode, BUCKET_SUM_BYTES,
+    BUCKETS, Counters, Digest, Epoch, EpochCall, FeedState, Follow, ListedRecord, ListedRecords, Lsn, Marker,
+    NodeState, Peer, Promote, RecordVersion, RecordsIn, Rehash, Replay, Replayed, ResumeCall, Role, SampledReads,
+    Sealed,
 };
+use wire::snapshot::Place;
 use wire::{ByColour, Colour};
 
 /// What a test may make of a node.
@@ -28,6 +30,9 @@ pub(super) struct Manners {
     /// Applies nothing beyond this LSN.
     pub frozen_at: Option<Lsn>,
     pub wrong_digest: bool,
+    /// Breaks off in the middle of its bucket sums, or of its list of records.
+    pub breaks_sums: bool,
+    pub breaks_records: bool,
     pub wrong_results: bool,
     pub refuses_proof: bool,
     /// Confirms nothing to its primary.
@@ -257,6 +262,8 @@ fn router(call: Call) -> Router {
         .route("/admin/v1/acknowledge", post(acknowledge))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
+        .route("/admin/v1/bucket-sums", get(bucket_sums))
+        .route("/admin/v1/records", post(records))
         .route("/admin/v1/rehash", post(rehash))
         .route("/admin/v1/reads", get(reads))
         .route("/admin/v1/replay", post(replay))
@@ -374,6 +381,41 @@ async fn digest(State((nodes, colour)): State<Call>, Query(query): Query<BTreeMa
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     answer::<Digest>(Err(refused("not there")))
+}
+
+/// Of a wrong copy one bucket differs.
+async fn bucket_sums(State((nodes, colour)): State<Call>) -> Response {
+    let mut sums = vec![0; BUCKETS * BUCKET_SUM_BYTES];
+    sums[7 * BUCKET_SUM_BYTES] = u8::from(nodes.manners(colour).wrong_digest);
+    match nodes.manners(colour).breaks_sums {
+        true => broken_off(&sums),
+        false => sums.into_response(),
+    }
+}
+
+/// Of a wrong copy one record has another content, and two are missing.
+async fn records(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let RecordsIn { buckets, .. } = body(&bytes);
+    assert_eq!(buckets, [7]);
+    let (lsn, manners) = (nodes.state(colour).lsn, nodes.manners(colour));
+    let listed = |id: &str| {
+        let hash = if manners.wrong_digest { "wrong".into() } else { "right".into() };
+        let record = Place::Vector { database: "db".into(), id: id.into() };
+        ListedRecord { record, version: RecordVersion { lsn: 1, hash } }
+    };
+    let ids = if manners.wrong_digest { &["a"][..] } else { &["a", "b", "c"] };
+    let records = ids.iter().map(|id| listed(id)).collect();
+    let listed = ListedRecords { from_lsn: lsn, to_lsn: lsn, records };
+    match manners.breaks_records {
+        true => broken_off(&serde_json::to_vec(&listed).unwrap()),
+        false => json(listed),
+    }
+}
+
+/// Half of an answer, and then the end of the connection.
+fn broken_off(whole: &[u8]) -> Response {
+    let length = [(axum::http::header::CONTENT_LENGTH, whole.len())];
+    (length.map(|(name, length)| (name, length.to_string())), whole[..whole.len() / 2].to_vec()).into_response()
 }
 
 async fn rehash(State((nodes, colour)): State<Call>) -> Response {

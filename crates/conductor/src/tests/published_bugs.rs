@@ -20,7 +20,7 @@
 //!   crash`.
 //! - **Switching reads switches the writes too, unfenced** (#14360): [`writes_stay_with_the_old_primary_while_reads_move`].
 //! - **A comparison takes a stream that broke for one that ended, and finds no difference** (#19008):
-//!   [`a_comparison_over_a_broken_feed_is_no_comparison`], [`a_candidate_whose_feed_broke_is_not_passed_by_the_checks`].
+//!   [`a_comparison_over_a_broken_feed_is_no_comparison`], [`a_list_that_broke_off_names_nothing_and_makes_nothing_equal`], [`a_candidate_whose_feed_broke_is_not_passed_by_the_checks`].
 
 use super::fake_platform::Fate;
 use super::stage::{Stage, document, until};
@@ -171,6 +171,26 @@ async fn a_comparison_over_a_broken_feed_is_no_comparison() {
         let refused = stage.conductor.verify(deep).await.unwrap_err();
         assert!(refused.to_string().contains("blue did not say its digest"), "{refused}");
     }
+}
+
+/// #19008 where it is looked for the differing records: a list that broke off says nothing of what is not in it.
+#[tokio::test]
+async fn a_list_that_broke_off_names_nothing_and_makes_nothing_equal() {
+    let stage = Stage::stable(document()).await;
+    stage.deploy("1.1.0").await;
+    stage.finished(1).await;
+    stage.nodes.change(Colour::Blue, |manners| manners.wrong_digest = true);
+    for (colour, sums) in [(Colour::Blue, true), (Colour::Green, true), (Colour::Blue, false), (Colour::Green, false)] {
+        stage.nodes.change(colour, |manners| (manners.breaks_sums, manners.breaks_records) = (sums, !sums));
+        let verified = stage.conductor.verify(false).await.unwrap();
+        let found = verified.differences.unwrap();
+        let error = found.error.unwrap();
+        let what = if sums { "did not give the sums of its buckets" } else { "did not list its records" };
+        assert!(error.starts_with(&format!("{colour} {what}: ")) && error.contains("broke off"), "{error}");
+        assert!(!verified.equal && found.records.is_empty() && verified.why.contains(&error), "{}", verified.why);
+        stage.nodes.change(colour, |manners| (manners.breaks_sums, manners.breaks_records) = (false, false));
+    }
+    assert_eq!(stage.conductor.verify(false).await.unwrap().differences.unwrap().count, 3);
 }
 
 /// #19008 once more, where the machine decides: the checks before the first reader wait, and pass nothing.

@@ -99,6 +99,9 @@ async fn another_copy_is_found_before_the_first_reader() {
     let record = stage.finished(1).await.history[0].clone();
     assert_eq!(record.outcome, Outcome::RolledBack);
     assert!(record.reason.contains("the copies differ"), "{}", record.reason);
+    let named = "; vector `a` of database `db`, written at LSN 1, has another content on blue than on green; vector `b` of \
+                 database `db`, written at LSN 1 on blue, is missing on green; vector `c`";
+    assert!(record.reason.contains(named), "{}", record.reason);
 }
 
 #[tokio::test]
@@ -163,6 +166,10 @@ async fn both_copies_are_compared_at_one_position() {
     assert!(!verified.equal && verified.why.contains("in storage"), "{}", verified.why);
     let verified = stage.conductor.verify(false).await.unwrap();
     assert!(!verified.equal && verified.why.contains("the copies differ"), "{}", verified.why);
+    let found = verified.differences.unwrap();
+    assert_eq!((found.buckets_differing, found.buckets_searched, found.count, found.error), (1, 1, 3, None));
+    let missing = found.records.iter().filter(|difference| difference.versions.blue.is_none()).count();
+    assert_eq!((found.records.len(), missing), (3, 2));
 }
 
 #[tokio::test]

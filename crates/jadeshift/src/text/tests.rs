@@ -3,8 +3,9 @@ use super::*;
 use conductor::{Info, NodeInfo, NodeStatus, TrafficCounts};
 use evidence::Verdict;
 use rollout::{Outcome, Phase, Record, Run, Stage};
-use wire::admin::{Peer, Rehash, Role};
-use wire::control::{Verified, VerifiedEnvironment};
+use wire::admin::{Peer, RecordVersion, Rehash, Role};
+use wire::control::{Difference, Differences, Verified, VerifiedEnvironment};
+use wire::snapshot::Place;
 use wire::{ByColour, Colour};
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -188,6 +189,46 @@ fn a_handover_is_named_with_its_stage() {
 }
 
 #[test]
+fn records_that_differ_are_listed() {
+    let environment = |digest: &str| VerifiedEnvironment { digest: digest.repeat(8), records: 10, deep: None };
+    let version = |lsn, hash: &str| Some(RecordVersion { lsn, hash: hash.repeat(4) });
+    let vector = |id: &str| Place::Vector { database: "db_1".into(), id: id.into() };
+    let records = vec![
+        Difference { record: vector("a"), versions: ByColour::new(version(12_000, "0123456789"), None) },
+        Difference { record: vector("b"), versions: ByColour::new(version(5, "01234567"), version(5, "76543210")) },
+        Difference { record: Place::User { id: "u1".into() }, versions: ByColour::new(None, version(7, "abcdef01")) },
+    ];
+    let found = Differences { buckets_differing: 9_000, buckets_searched: 4_096, count: 1_003, records, error: None };
+    let mut result = Verified {
+        equal: false,
+        lsn: 12_346,
+        environments: ByColour::new(Some(environment("01234567")), Some(environment("76543210"))),
+        primary: Colour::Blue,
+        why: "the copies differ".into(),
+        differences: Some(found),
+    };
+    check(
+        verified(&result),
+        "
+NOT equal at lsn 12,346: the copies differ
+
+       records  digest
+blue        10  0123456701234567
+green       10  7654321076543210
+
+differs  database  id  blue                   green
+vector   db_1      a   lsn 12,000 (01234567)  missing
+vector   db_1      b   lsn 5 (01234567)       lsn 5 (76543210)
+user     -         u1  missing                lsn 7 (abcdef01)
+and 1,000 more
+4,096 of 9,000 buckets with differences were searched
+",
+    );
+    result.differences = Some(Differences { error: Some("the line broke".into()), ..Differences::default() });
+    assert!(verified(&result).ends_with("7654321076543210\n"), "it stands in the sentence above");
+}
+
+#[test]
 fn digests_side_by_side() {
     let environment = |digest: &str| VerifiedEnvironment { digest: digest.repeat(8), records: 10_000, deep: None };
     let mut result = Verified {
@@ -196,6 +237,7 @@ fn digests_side_by_side() {
         environments: ByColour::new(Some(environment("01234567")), Some(environment("01234567"))),
         primary: Colour::Blue,
         why: "both copies have the same digest".into(),
+        differences: None,
     };
     check(
         verified(&result),

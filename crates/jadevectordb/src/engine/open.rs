@@ -82,6 +82,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         status: watch::Sender::new(status),
         position: watch::Sender::new(position),
         markers: Mutex::default(),
+        sums: Mutex::default(),
         feed: Mutex::new(FeedState { connected: false, primary_lsn: 0, lag_ms: 0, seeding: None, error: None }),
         confirmations: Confirmations::new(role.acknowledge.clone(), Duration::from_millis(config.limits.confirm_ms)),
         incoming: Incoming::default(),

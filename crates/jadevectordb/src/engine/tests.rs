@@ -471,3 +471,37 @@ async fn a_node_of_tasks_does_all_that_one_of_threads_does() {
     }
     assert_eq!(reopened.unwrap().digest_now().await.unwrap(), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sums_at_the_last_markers_are_those_of_the_digest_there() {
+    let dir = TempDir::new().unwrap();
+    let running = Running::start(dir.path(), false).await;
+    let admin = client::Admin::new(client::Http::new(), &running.peer.admin, "secret", WAIT);
+    running.node.write(create()).await.unwrap();
+    let mut markers = Vec::new();
+    for round in 0..3 {
+        write_many(&running.node, round * 10..round * 10 + 10).await;
+        markers.push(running.node.marker().await.unwrap());
+    }
+    write_many(&running.node, 0..10).await;
+    for marker in &markers[1..] {
+        let (sums, digest) = (admin.bucket_sums(*marker).await.unwrap(), admin.digest(*marker).await.unwrap());
+        assert_eq!(blake3::hash(&sums).to_hex().to_string(), digest.digest);
+    }
+    // Two are 4 MiB; the digest of the first is still known.
+    admin.digest(markers[0]).await.unwrap();
+    let gone = admin.bucket_sums(markers[0]).await.unwrap_err();
+    assert_eq!(gone.code(), Some(wire::admin::AdminErrorCode::NotFound), "{gone}");
+
+    let call = |at_least| wire::admin::RecordsIn { buckets: (0..=u16::MAX).collect(), at_least };
+    let listed = admin.records(&call(markers[2])).await.unwrap();
+    let lsn = running.node.lsn();
+    assert_eq!((listed.records.len(), listed.from_lsn, listed.to_lsn), (31 + listed_accounts(&running.node), lsn, lsn));
+    let early = admin.records(&call(lsn + 1)).await.unwrap_err();
+    assert!(early.to_string().contains(&format!("at LSN {lsn} and did not reach {}", lsn + 1)), "{early}");
+    running.stop().await;
+}
+
+fn listed_accounts(node: &Node) -> usize {
+    node.store().users().len() + node.store().api_keys().len()
+}

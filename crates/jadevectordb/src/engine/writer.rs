@@ -2,12 +2,13 @@
 
 use super::role::{Change, RoleError, RoleFile};
 use super::snapshotter::{SnapshotTail, Snapshotter, Through, copy_folder};
-use super::{Applied, Condition, MARKERS_KEPT, Position, Shared, WriteError, frame};
+use super::{Applied, Condition, MARKERS_KEPT, Position, SUMS_KEPT, Shared, WriteError, frame};
 use crate::record::Op;
 use crate::store::{Database, Digest, Store};
 use bytes::Bytes;
 use changelog::{DataDir, Frame, Log, SnapshotWriter, Start};
-use std::collections::HashSet;
+use parking_lot::Mutex;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -259,16 +260,15 @@ impl Writer {
     }
 
     fn apply(&mut self, frame: &Frame, op: Op) -> usize {
-        let remember = matches!(op, Op::Marker | Op::OpenEpoch);
+        let asked = op == Op::Marker;
+        let remember = asked || op == Op::OpenEpoch;
         let affected = self.shared.store.apply(frame.lsn, op);
         self.position = Position { lsn: frame.lsn, epoch: frame.epoch };
+        if asked {
+            keep_last(&self.shared.sums, SUMS_KEPT, (frame.lsn, self.shared.store.sums()));
+        }
         if remember {
-            let digest = self.shared.store.digest();
-            let mut markers = self.shared.markers.lock();
-            if markers.len() == MARKERS_KEPT {
-                markers.pop_front();
-            }
-            markers.push_back((frame.lsn, digest));
+            keep_last(&self.shared.markers, MARKERS_KEPT, (frame.lsn, self.shared.store.digest()));
         }
         affected
     }
@@ -454,6 +454,7 @@ impl Writer {
         self.log.reset(&seed.start).map_err(|error| disk(error.to_string()))?;
         self.shared.store.replace_by(seed.store);
         self.shared.markers.lock().clear();
+        self.shared.sums.lock().clear();
         self.position = Position { lsn: seed.start.lsn, epoch: seed.start.epoch() };
         self.shared.status.send_modify(|status| status.complete_at = seed.complete_at);
         self.publish();
@@ -470,6 +471,15 @@ impl Writer {
         tracing::warn!(folder = %aside.display(), "this node's own history was set aside before seeding anew");
         Ok(())
     }
+}
+
+/// Adds `item`, and forgets the first beyond `max`.
+fn keep_last<T>(items: &Mutex<VecDeque<T>>, max: usize, item: T) {
+    let mut items = items.lock();
+    if items.len() == max {
+        items.pop_front();
+    }
+    items.push_back(item);
 }
 
 /// A caller that went away needs no answer.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use wire::admin::Lsn;
 use wire::snapshot::Place;
 
-const USERS: &str = "\u{0}users";
-const API_KEYS: &str = "\u{0}api-keys";
-const TOKENS: &str = "\u{0}tokens";
+pub(super) const USERS: &str = "\u{0}users";
+pub(super) const API_KEYS: &str = "\u{0}api-keys";
+pub(super) const TOKENS: &str = "\u{0}tokens";
 
 #[derive(Default)]
 pub struct Accounts {
@@ -158,7 +158,7 @@ impl Accounts {
     }
 }
 
-fn hash(space: &str, id: &str, version: Lsn, record: &impl Serialize) -> RecordHash {
+pub(super) fn hash(space: &str, id: &str, version: Lsn, record: &impl Serialize) -> RecordHash {
     // Plain structs of strings and numbers always have a JSON form.
     let content = serde_json::to_vec(record).unwrap_or_default();
     RecordHash::of(space, id, version, &[&content])

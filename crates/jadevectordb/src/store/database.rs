@@ -11,7 +11,7 @@ use vectorindex::{Hit, IndexError, Options, OptionsError, SearchError, SearchMod
 use wire::admin::Lsn;
 use wire::document::{Index, IndexKind, Quantization};
 
-const DATABASES: &str = "\u{0}databases";
+pub(super) const DATABASES: &str = "\u{0}databases";
 
 pub struct Database {
     record: RwLock<(Lsn, Arc<DatabaseRecord>)>,
@@ -319,7 +319,7 @@ pub fn hash_of(space: &str, id: &str, version: Lsn, values: &[f32], metadata: &s
     RecordHash::of(space, id, version, &[&bits, metadata.as_bytes()])
 }
 
-fn record_hash(version: Lsn, record: &DatabaseRecord) -> RecordHash {
+pub(super) fn record_hash(version: Lsn, record: &DatabaseRecord) -> RecordHash {
     // A plain struct of strings and numbers always has a JSON form.
     let content = serde_json::to_vec(record).unwrap_or_default();
     RecordHash::of(DATABASES, &record.database_id, version, &[&content])

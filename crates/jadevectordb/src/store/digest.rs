@@ -7,10 +7,10 @@
 //! and bugs; they are no defence against somebody who may choose records at will.)
 
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::LazyLock;
-use wire::admin::Lsn;
+use wire::admin::{BUCKET_SUM_BYTES, BUCKETS, Lsn};
 
-const BUCKETS: usize = 65_536;
 /// Buckets that are hashed anew when one of them has changed: 8 KiB.
 const STRETCH: usize = 256;
 /// A power of two.
@@ -68,6 +68,14 @@ impl RecordHash {
             *word = u64::from_le_bytes(*bytes);
         }
         Self(words)
+    }
+
+    pub fn to_hex(self) -> String {
+        let mut bytes = [0; BUCKET_SUM_BYTES];
+        for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *place = word.to_le_bytes();
+        }
+        blake3::Hash::from_bytes(bytes).to_hex().to_string()
     }
 
     fn plus(self, other: Self) -> Self {
@@ -135,19 +143,29 @@ impl DigestTable {
         let root = merge_subtrees_root(&self.nodes[2], &self.nodes[3], Mode::Hash);
         Digest { root: root.to_hex().to_string(), records: self.records }
     }
+
+    /// The sums of all buckets, in order, least significant byte first: 2 MiB, of which the digest is the hash.
+    pub fn sums(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(BUCKETS * BUCKET_SUM_BYTES);
+        for &word in self.buckets.as_flattened() {
+            bytes.put_u64_le(word);
+        }
+        bytes.freeze()
+    }
 }
 
 /// Hash of the stretch with this number, as a part of the tree.
 fn stretch_hash(number: usize, stretch: &[[u64; 4]]) -> ChainingValue {
-    let mut bytes = [0; STRETCH * 32];
+    let mut bytes = [0; STRETCH * BUCKET_SUM_BYTES];
     for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(stretch.as_flattened()) {
         *place = word.to_le_bytes();
     }
-    let offset = (number * STRETCH * 32) as u64;
+    let offset = (number * STRETCH * BUCKET_SUM_BYTES) as u64;
     blake3::Hasher::new().set_input_offset(offset).update(&bytes).finalize_non_root()
 }
 
-fn bucket_of(space: &str, id: &str) -> usize {
+/// The bucket of a record, whatever its content is.
+pub(super) fn bucket_of(space: &str, id: &str) -> usize {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(space.len() as u64).to_le_bytes());
     hasher.update(space.as_bytes());
@@ -200,6 +218,23 @@ mod tests {
             assert_eq!(table.digest().root, computed_anew(&table), "round {round}");
             assert_eq!(table.digest().root, computed_anew(&table), "asked again");
         }
+    }
+
+    #[test]
+    fn the_digest_is_the_hash_of_the_sums_and_a_record_shows_in_its_bucket_only() {
+        let mut table = DigestTable::new();
+        table.add("db", "a", hash(1));
+        let before = table.sums();
+        table.add("db", "b", hash(2));
+        let after = table.sums();
+        assert_eq!(table.digest().root, blake3::hash(&after).to_hex().to_string());
+        assert_eq!(after.len(), 2 << 20);
+        let sum = |sums: &Bytes, bucket: usize| sums[bucket * BUCKET_SUM_BYTES..][..BUCKET_SUM_BYTES].to_vec();
+        let differing = (0..BUCKETS).filter(|&bucket| sum(&before, bucket) != sum(&after, bucket));
+        let bucket = bucket_of("db", "b");
+        assert_eq!(differing.collect::<Vec<_>>(), [bucket]);
+        let hex: String = sum(&after, bucket).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash(2).to_hex(), hex);
     }
 
     #[test]

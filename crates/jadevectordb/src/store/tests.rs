@@ -223,3 +223,44 @@ fn a_renamed_user_is_found_by_the_new_name_only() {
     assert!(store.user_named("before").is_none());
     assert_eq!(store.user_named("after").unwrap().user_id, "u1");
 }
+
+/// What is listed is what the digest is made of: each kind of record, in its bucket, with its hash.
+#[test]
+fn the_records_of_a_bucket_are_those_that_its_sum_is_of() {
+    use wire::admin::BUCKET_SUM_BYTES;
+    for seed in 0..5 {
+        let store = store(random_ops(seed, 300));
+        let sums = store.sums();
+        assert_eq!(blake3::hash(&sums).to_hex().to_string(), store.digest().root);
+        let mut records = 0;
+        for (sum, bucket) in sums.chunks(BUCKET_SUM_BYTES).zip(0..=u16::MAX) {
+            if sum.iter().all(|&byte| byte == 0) {
+                continue;
+            }
+            let listed = store.records_in(&[bucket], 100).unwrap();
+            records += listed.len();
+            // Of few records hardly two are in one bucket; then the sum is the hash.
+            if let [one] = &listed[..] {
+                let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(one.version.hash, sum, "seed {seed}: {}", one.record);
+            }
+        }
+        assert_eq!(records as u64, store.digest().records, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_list_has_all_records_or_is_none() {
+    let vectors = (0..3_000).map(|number| VectorRecord {
+        id: format!("v{number}"),
+        values: vec![1.0, 0.0],
+        metadata: String::new(),
+    });
+    let store = store([database("db"), Op::PutVectors { database: "db".into(), vectors: vectors.collect() }]);
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let listed = store.records_in(&all, 3_001).unwrap();
+    assert_eq!(listed.len(), 3_001);
+    assert!(listed.windows(2).all(|pair| pair[0].record < pair[1].record), "each once");
+    assert_eq!(store.records_in(&all, 3_000), None);
+    assert_eq!(store.records_in(&[], 0), Some(Vec::new()));
+}

@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// The database that the place is in, and the vector there.
-    fn within<'a>(&self, place: Option<&'a Place>) -> Option<(Arc<Database>, Option<&'a str>)> {
+    pub(super) fn within<'a>(&self, place: Option<&'a Place>) -> Option<(Arc<Database>, Option<&'a str>)> {
         match place? {
             Place::Database { id } => Some((self.database(id)?, None)),
             Place::Vector { database, id } => Some((self.database(database)?, Some(id))),
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// What is not a vector: the account, the idempotency key, or the description of a database, behind `place`.
-    fn next_after(&self, place: Option<&Place>) -> Option<(Place, Lsn, Op)> {
+    pub(super) fn next_after(&self, place: Option<&Place>) -> Option<(Place, Lsn, Op)> {
         let after = match place {
             Some(Place::Database { id } | Place::Vector { database: id, .. }) => Some(id.as_str()),
             Some(Place::Key { lsn }) => return self.next_key(*lsn).or_else(|| self.next_database(None)),

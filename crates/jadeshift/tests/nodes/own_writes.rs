@@ -1,95 +1,39 @@
 //! A client reads its own writes through the real gateway from two real nodes, one of which lags.
 
+use crate::replica::{PASSWORD, Replica, listen};
 use bytes::Bytes;
 use client::{Http, JsonResponse};
 use gateway::{Gateway, GatewayOptions, Routing};
 use http_body_util::Full;
-use jadevectordb::auth::{RateLimits, ensure_first_admin};
-use jadevectordb::config::{Config, Limits};
 use jadevectordb::engine::Node;
-use jadevectordb::fault::Faults;
-use jadevectordb::surroundings::Surroundings;
-use jadevectordb::{admin, rest};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::admin::Peer;
-use wire::document::{Index, Mode};
 use wire::{ByColour, Colour};
 
 const SHARES: [u8; 4] = [10, 50, 90, 100];
-const PASSWORD: &str = "correct horse battery";
 /// How late a follower gets what its primary sends: far longer than the time between a client's write and its read.
 const LATE: Duration = Duration::from_millis(80);
 const BOUND: Duration = Duration::from_secs(20);
 
-/// One node, and a slow way to it, for its followers.
-struct Replica {
-    node: Node,
-    http: SocketAddr,
-    link: SlowLink,
-    serving: [JoinHandle<()>; 2],
-    _dir: TempDir,
-}
-
-impl Replica {
-    async fn start(join: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (rest_listener, admin_listener) = (listen().await, listen().await);
-        let (http, admin_address) = (rest_listener.local_addr().unwrap(), admin_listener.local_addr().unwrap());
-        let node = Node::open(Config {
-            data_dir: dir.path().join("data"),
-            http,
-            admin: admin_address,
-            version: "1.0.0-test".into(),
-            admin_token: "admin token of the tests".into(),
-            join,
-            index: Index::default(),
-            faults: Faults::default(),
-            mode: Mode::Production,
-            limits: Limits::default(),
-            surroundings: Surroundings::default(),
-        })
-        .unwrap();
-        ensure_first_admin(&node, Some(PASSWORD.into())).await.unwrap();
-        let forever = std::future::pending;
-        let rest_serving = rest::serve(rest_listener, rest::router(node.clone(), RateLimits::default()), forever());
-        let admin_serving = rest::serve(admin_listener, admin::router(node.clone()), forever());
-        let serving = [tokio::spawn(rest_serving), tokio::spawn(admin_serving)];
-        let link = SlowLink::start(admin_address).await;
-        Self { node, http, link, serving, _dir: dir }
-    }
-
-    /// As its followers know it.
-    fn peer(&self) -> Peer {
-        Peer { admin: self.link.address.to_string(), http: self.http.to_string() }
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.serving.iter().for_each(JoinHandle::abort);
-        self.node.close();
-    }
-}
-
 /// Passes on what a node sends, [`LATE`], or not at all while it is stopped.
 struct SlowLink {
-    address: SocketAddr,
+    /// The node, as seen from the other end.
+    peer: Peer,
     stopped: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 impl SlowLink {
-    async fn start(target: SocketAddr) -> Self {
-        let listener = listen().await;
-        let address = listener.local_addr().unwrap();
+    async fn to(replica: &Replica) -> Self {
+        let (listener, target) = (listen().await, replica.admin);
+        let peer = Peer { admin: listener.local_addr().unwrap().to_string(), ..replica.peer() };
         let stopped = watch::Sender::new(false);
         let seen = stopped.subscribe();
         let accepting = tokio::spawn(async move {
@@ -97,7 +41,7 @@ impl SlowLink {
                 tokio::spawn(pass(client, target, seen.clone()));
             }
         });
-        Self { address, stopped, accepting }
+        Self { peer, stopped, accepting }
     }
 }
 
@@ -135,13 +79,11 @@ async fn pass(client: TcpStream, target: SocketAddr, mut stopped: watch::Receive
     }
 }
 
-async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.unwrap()
-}
-
 /// Blue is the primary, green follows it over a slow link.
 struct Stage {
     nodes: ByColour<Replica>,
+    /// The ways to them, for their followers.
+    links: ByColour<SlowLink>,
     gateway: Gateway,
     client: Http,
     token: String,
@@ -152,11 +94,12 @@ struct Stage {
 impl Stage {
     async fn start(read_own_writes: bool) -> Self {
         let nodes = ByColour::new(Replica::start(false).await, Replica::start(true).await);
-        nodes.green.node.follow(nodes.blue.node.position().epoch, nodes.blue.peer()).await.unwrap();
+        let links = ByColour::new(SlowLink::to(&nodes.blue).await, SlowLink::to(&nodes.green).await);
+        nodes.green.node.follow(nodes.blue.node.position().epoch, links.blue.peer.clone()).await.unwrap();
         let gateway = GatewayOptions { read_own_writes, ..GatewayOptions::new("127.0.0.1:0".parse().unwrap()) };
         let gateway = Gateway::start(gateway).await.unwrap();
         let (token, vectors) = (String::new(), String::new());
-        let mut stage = Self { nodes, gateway, client: Http::new(), token, vectors, written: 0 };
+        let mut stage = Self { nodes, links, gateway, client: Http::new(), token, vectors, written: 0 };
         stage.route(Colour::Blue, 0);
         let login = json!({ "username": "admin", "password": PASSWORD });
         let login = stage.call("POST", "/v1/auth/login", None, &login).await;
@@ -188,7 +131,7 @@ impl Stage {
         let sealed = self.node(from).seal(epoch).await.unwrap();
         assert!(self.node(from.other()).applied(sealed.lsn, BOUND).await);
         self.node(from.other()).promote(epoch, sealed.lsn).await.unwrap();
-        self.node(from).follow(epoch, self.nodes.get(from.other()).peer()).await.unwrap();
+        self.node(from).follow(epoch, self.links.get(from.other()).peer.clone()).await.unwrap();
     }
 
     async fn call(&self, method: &str, path: &str, canary: Option<Colour>, body: &Value) -> JsonResponse {
@@ -281,7 +224,7 @@ async fn without_the_gateway_s_memory_a_client_misses_its_writes() {
 async fn a_follower_that_stands_still_is_passed_over_and_not_blamed() {
     let mut stage = Stage::start(true).await;
     stage.route(Colour::Blue, 100);
-    stage.nodes.blue.link.stopped.send_replace(true);
+    stage.links.blue.stopped.send_replace(true);
     let path = stage.write(None).await;
     let answer = stage.read(&path, None).await;
     assert_eq!((answer.status, &answer.headers["jadeshift-colour"]), (200, &"blue".parse().unwrap()));
@@ -292,7 +235,7 @@ async fn a_follower_that_stands_still_is_passed_over_and_not_blamed() {
     let errors = &stage.node(Colour::Green).counters().read_errors;
     assert_eq!(errors.load(std::sync::atomic::Ordering::Relaxed), 0);
     // It is asked again as soon as it gets on.
-    stage.nodes.blue.link.stopped.send_replace(false);
+    stage.links.blue.stopped.send_replace(false);
     stage.caught_up(Colour::Green).await;
     let answer = stage.read(&path, None).await;
     assert_eq!((answer.status, &answer.headers["jadeshift-colour"]), (200, &"green".parse().unwrap()));
