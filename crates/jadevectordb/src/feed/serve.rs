@@ -48,12 +48,13 @@ pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: &st
         let message = format!("this node holds the history `{cluster_id}`, not `{cluster}`");
         return Err(refuse(node, AdminErrorCode::WrongState, message));
     }
-    let position = node.position();
-    if after > position.lsn {
-        let message = format!("LSN {after} is ahead of this node, which stands at {}", position.lsn);
+    let log = node.shared().log.renewed();
+    // Not the announced position: followers are sent what is on disk, and may have it before it is applied here.
+    let (newest, _) = log.durable();
+    if after > newest {
+        let message = format!("LSN {after} is ahead of this node, which stands at {newest}");
         return Err(refuse(node, AdminErrorCode::Diverged, message));
     }
-    let log = node.shared().log.renewed();
     match log.epoch_at(after) {
         Some(here) if here == epoch => {}
         None if after == 0 => {}

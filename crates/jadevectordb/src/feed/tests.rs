@@ -5,12 +5,13 @@ mod seeding;
 
 use super::*;
 use crate::engine::Node;
-use crate::engine::tests::{config, create};
+use crate::engine::tests::{WAIT, config, create};
 use crate::record::{Op, VectorRecord};
 use crate::store::Store;
 use changelog::{SnapshotDecoder, SnapshotRecord};
 use http_body_util::BodyExt;
 use tempfile::TempDir;
+use tokio::time::Instant;
 use wire::document::Index;
 
 /// Vectors with a lot of metadata, so that a few thousand make several pieces.
@@ -58,4 +59,30 @@ async fn a_snapshot_waits_for_its_receiver_and_holds_nothing_meanwhile() {
     }
     assert_eq!(restored.digest(), node.digest_now().await.unwrap().1);
     node.close();
+}
+
+/// A follower is sent a group as soon as it is on disk. If it connects anew before the group is applied here, it is ahead
+/// of the announced position, and was set aside and seeded anew for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_has_what_is_not_announced_yet_has_not_diverged() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::open(config(dir.path(), false)).unwrap();
+    node.write(create()).await.unwrap();
+    let before = node.position();
+    let writing = {
+        let _held = node.store().hold();
+        let writer = node.clone();
+        let writing = tokio::spawn(async move { writer.write(bulky(0..1)).await });
+        let end = Instant::now() + WAIT;
+        while node.shared().log.durable().0 == before.lsn {
+            assert!(Instant::now() < end, "the write does not reach the disk");
+            std::thread::yield_now();
+        }
+        assert_eq!(node.position(), before);
+        assert!(serve(&node, before.lsn + 1, before.epoch, "", "f").is_ok());
+        writing
+    };
+    writing.await.unwrap().unwrap();
+    assert!(serve(&node, before.lsn + 2, before.epoch, "", "f").is_err());
+    tokio::task::spawn_blocking(move || node.close()).await.unwrap();
 }
