@@ -59,9 +59,15 @@ impl Confirmations {
         }
     }
 
-    /// The follower is to confirm what it has.
+    /// The follower whose word counts is to confirm what it has.
     pub fn wanted(&self) -> bool {
         self.state.lock().by.mode != AcknowledgeMode::Alone
+    }
+
+    /// Likewise, of several followers.
+    pub fn wanted_of(&self, follower: &str) -> bool {
+        let state = self.state.lock();
+        state.by.mode != AcknowledgeMode::Alone && state.by.confirmer == follower
     }
 
     /// From now on `by` is what is waited for. Whoever waits already is judged by it.

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use wire::admin::{AdminError, AdminErrorCode, Epoch, Lsn};
+use wire::admin::{AdminError, AdminErrorCode, Epoch, Lsn, Role};
 use wire::headers::WIRE_VERSION;
 
 /// Bytes read from the log at once.
@@ -92,7 +92,7 @@ async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, se
         };
         let mut pieces = batch.pieces;
         let due = announced.is_none_or(|at: Instant| at.elapsed() >= ANNOUNCE_EVERY);
-        if due && let Some(piece) = announcement(&node) {
+        if due && let Some(piece) = announcement(&node, &follower) {
             announced = Some(Instant::now());
             pieces.insert(0, piece);
         }
@@ -129,12 +129,14 @@ async fn read(log: &LogReader, after: Lsn, newest: Lsn) -> Result<Batch, String>
     reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-fn announcement(node: &Node) -> Option<Bytes> {
+fn announcement(node: &Node, follower: &str) -> Option<Bytes> {
+    // A follower that serves others does not count what they have.
+    let counts = matches!(node.shared().status.borrow().file.role, Role::Primary { .. } | Role::Sealed { .. });
     let announcement = Announcement {
         cluster_id: node.shared().status.borrow().file.cluster_id.clone(),
         wire_version: WIRE_VERSION,
         lsn: node.lsn(),
-        confirm: node.shared().confirmations.wanted(),
+        confirm: counts && node.shared().confirmations.wanted_of(follower),
     };
     let payload = serde_json::to_vec(&announcement).ok()?;
     let mut piece = BytesMut::new();

@@ -13,8 +13,9 @@ use std::time::Duration;
 use wire::admin::{Lsn, Peer};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Follower to old primary to new primary is the longest honest way.
-const HOPS_MAX: u32 = 3;
+/// A follower of an environment's head, that head, the old primary, the new one, and whoever has just taken its place: the
+/// longest honest way.
+const HOPS_MAX: u32 = 4;
 /// Longest answer to a write; a batch of 100,000 is confirmed in a few bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The client that a forwarding node vouches for: an address, a space, and a keyed hash of it. Without it, the limits of

@@ -275,7 +275,7 @@ async fn forwarding_ends_after_three_hops() {
     let body = json!({ "name": "x" }).to_string();
     let reply = green.send("POST", "/v1/databases", &[("jadevectordb-hops", "3")], Bytes::from(body)).await;
     assert_eq!(reply.status, 503);
-    assert_eq!(reply.error(), "the write was forwarded 3 times and found no primary; try again");
+    assert_eq!(reply.error(), "the write was forwarded 4 times and found no primary; try again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,5 +286,5 @@ async fn two_nodes_that_follow_each_other_do_not_forward_for_ever() {
     other.node.follow(1, one.peer()).await.unwrap();
     let reply = one.post("/v1/databases", &json!({ "name": "x" })).await;
     assert_eq!(reply.status, 503);
-    assert_eq!(reply.error(), "the write was forwarded 3 times and found no primary; try again");
+    assert_eq!(reply.error(), "the write was forwarded 4 times and found no primary; try again");
 }
