@@ -3,7 +3,7 @@
 //! While writes wait for a handover the order is the same with nothing in between: the answer to each call is the next
 //! observation, the platform is neither asked nor told unless something changed, and there is no pause.
 
-use crate::apply::{apply_roles, ask_digest, gives_the_right_to_write, prove_way_back};
+use crate::apply::{apply_followers, apply_roles, ask_digest, gives_the_right_to_write, prove_way_back};
 use crate::evidence_source::EvidenceSource;
 use crate::handle::{CommandError, StartError};
 use crate::info::Info;
@@ -70,7 +70,7 @@ impl<P: Platform> Engine<P> {
                 first
             }
         };
-        let (sight, mut journal) = (Sight::new(), Journal::new(clock.clone()));
+        let (sight, mut journal) = (Sight::new(state.replicas.heads), Journal::new(clock.clone()));
         journal.why = format!("starting at generation {}", state.generation);
         let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None));
         let directory = watch::Sender::new(Directory { primary: state.primary, targets: ByColour::new(None, None) });
@@ -131,7 +131,7 @@ impl<P: Platform> Engine<P> {
             let progressed = self.turn().await?;
             self.publish(None);
             // Answers to calls are fresher than any look; only while writes wait nothing else is needed.
-            seen = progressed && self.state.phase.holds_writes();
+            seen = progressed && self.hurries();
             if progressed {
                 continue;
             }
@@ -149,14 +149,20 @@ impl<P: Platform> Engine<P> {
     fn pause(&self) -> Duration {
         match &self.state.phase {
             phase if phase.holds_writes() => PAUSE_HOLDING,
+            _ if self.state.replicas.succession.is_some() => PAUSE_HANDING_OVER,
             Phase::HandingOver { .. } | Phase::RollingBack { .. } => PAUSE_HANDING_OVER,
             Phase::Stable => PAUSE_STABLE,
             _ => PAUSE_ROLLING_OUT,
         }
     }
 
+    /// Only the heads matter now. Where one is being replaced, those that may take its place do, too.
+    fn hurries(&self) -> bool {
+        self.state.phase.holds_writes() && self.state.replicas.succession.is_none()
+    }
+
     async fn look(&mut self) {
-        match self.state.phase.holds_writes() {
+        match self.hurries() {
             true => self.sight.glance(&*self.platform, &self.http, &mut self.journal, PLATFORM_EVERY).await,
             false => self.sight.look(&*self.platform, &self.http, &mut self.journal).await,
         }
@@ -182,18 +188,24 @@ impl<P: Platform> Engine<P> {
         self.evidence.set_replays(&self.document.spec, &self.state, &decision.world, &self.sight);
         self.tell_platform(&decision.world, self.state.phase.holds_writes()).await;
         let called = apply_roles(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
+        // Writes that wait do not wait for those who only follow.
+        let led = match self.hurries() {
+            true => false,
+            false => apply_followers(&decision.world, &mut self.sight, &self.http, &mut self.journal).await,
+        };
         let proven = prove_way_back(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
         let compared = self.compare_at_seal().await;
-        Ok(changed || called || proven || compared)
+        Ok(changed || called || led || proven || compared)
     }
 
     async fn observation(&mut self) -> Observation {
         let directory = self.directory.borrow().clone();
         let judgement = self.evidence.judge(&self.document.spec, &self.state, &self.sight, &directory).await;
         Observation {
-            nodes: self.sight.nodes.clone(),
+            nodes: self.sight.nodes(),
+            followers: self.sight.followers(),
             silent_ms: self.sight.silent_ms(),
-            lsn_heard: self.sight.lsn_heard,
+            lsn_heard: self.sight.lsn_heard(),
             digest_at: self.sight.digest_at.clone(),
             reads_in_effect: self.sight.reads_in_effect,
             way_back: self.sight.way_back.clone(),
@@ -207,6 +219,7 @@ impl<P: Platform> Engine<P> {
         match stored {
             Ok(()) => {
                 self.journal.forget(Trouble::Store);
+                self.sight.heads = next.replicas.heads;
                 self.state = next;
                 Ok(true)
             }
@@ -239,7 +252,10 @@ impl<P: Platform> Engine<P> {
         let loaded = self.platform.load().await;
         let Some(loaded) = self.journal.note(Trouble::Load, loaded) else { return Ok(false) };
         match loaded {
-            Some(stored) if stored == *doubtful => self.state = stored,
+            Some(stored) if stored == *doubtful => {
+                self.sight.heads = stored.replicas.heads;
+                self.state = stored;
+            }
             Some(stored) if stored == self.state => (),
             other => {
                 let stored = other.map_or(0, |state| state.generation);
@@ -277,8 +293,7 @@ impl<P: Platform> Engine<P> {
         if self.sight.digest_at.get(to).as_ref().is_some_and(|(at, _)| *at == lsn) {
             return false;
         }
-        let target = self.sight.targets.get(to).as_ref();
-        let digest = ask_digest(target, &self.http, lsn, self.hold_ends()).await;
+        let digest = ask_digest(self.sight.target(to), &self.http, lsn, self.hold_ends()).await;
         let digest = self.journal.note(Trouble::Digest, digest.map_err(|why| format!("{to}: {why}")));
         let known = digest.is_some();
         if let Some(digest) = digest {
@@ -340,7 +355,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn publish(&mut self, stopped: Option<String>) {
-        let directory = Directory { primary: self.state.primary, targets: self.sight.targets.clone() };
+        let directory = Directory { primary: self.state.primary, targets: self.sight.targets() };
         self.directory.send_if_modified(|current| {
             let changed = *current != directory;
             *current = directory;
@@ -354,7 +369,8 @@ impl<P: Platform> Engine<P> {
 /// Roles are not the platform's business.
 fn same_for_platform(one: &World, other: &World) -> bool {
     let versions = |world: &World| ByColour::from_fn(|colour| world.environments.get(colour).version.clone());
-    one.reads == other.reads && one.writes == other.writes && versions(one) == versions(other)
+    let nodes = |world: &World| (versions(world), world.heads, world.fenced);
+    one.reads == other.reads && one.writes == other.writes && nodes(one) == nodes(other)
 }
 
 fn in_words(wish: &Command) -> String {

@@ -57,7 +57,7 @@ impl EvidenceSource {
     /// Tells the replaying task what to do.
     pub fn set_replays(&self, spec: &Spec, state: &State, world: &World, sight: &Sight) {
         let candidate = state.candidate();
-        let targets = (sight.targets.get(candidate).clone(), sight.targets.get(candidate.other()).clone());
+        let targets = (sight.target(candidate).cloned(), sight.target(candidate.other()).cloned());
         let plan = match (world.replay_reads, part(state), targets) {
             (true, Some(part), (Some(candidate_target), Some(active))) => Some(Plan {
                 subject: part.subject,

@@ -8,7 +8,7 @@ use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, Stat
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeState, Epoch, Lsn, Role};
 use wire::document::BlueGreen;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// Everything `jadeshift info` shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,17 @@ pub struct Info {
     pub share_percent: ByColour<u8>,
     /// Share of reads that the router confirms; `None`: not known.
     pub share_in_effect: Option<ByColour<u8>>,
+    /// The head of each environment.
     pub nodes: ByColour<NodeInfo>,
+    /// Which node of each environment is its head.
+    #[serde(default)]
+    pub heads: ByColour<u8>,
+    /// The other nodes of each environment.
+    #[serde(default)]
+    pub followers: ByColour<Vec<FollowerInfo>>,
+    /// Whose disk `confirmation` is about.
+    #[serde(default)]
+    pub confirmer: Option<Member>,
     /// Live reads since the router started; `None`: it does not count.
     pub traffic: Option<ByColour<TrafficCounts>>,
     /// What the evidence says about the current phase; empty when nothing is judged.
@@ -86,6 +96,14 @@ pub struct NodeInfo {
     pub unindexed: u64,
     /// Resident memory, bytes.
     pub resident_bytes: u64,
+}
+
+/// A node that is not the head of its environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FollowerInfo {
+    pub member: Member,
+    #[serde(flatten)]
+    pub node: NodeInfo,
 }
 
 /// Whether a node answers.
@@ -149,7 +167,13 @@ impl Info {
             versions: state.versions.clone(),
             share_percent: world.reads,
             share_in_effect: sight.reads_in_effect,
-            nodes: ByColour::from_fn(|colour| node_info(sight, colour)),
+            nodes: ByColour::from_fn(|colour| node_info(sight, sight.head(colour))),
+            heads: state.replicas.heads,
+            followers: ByColour::from_fn(|colour| {
+                let others = sight.all().filter(|one| one.colour == colour && !sight.is_head(*one));
+                others.map(|member| FollowerInfo { member, node: node_info(sight, member) }).collect()
+            }),
+            confirmer: Some(state.confirmer()),
             traffic: sight.traffic,
             verdicts,
             run: state.run.clone(),
@@ -162,14 +186,14 @@ impl Info {
     }
 }
 
-fn node_info(sight: &Sight, colour: Colour) -> NodeInfo {
-    let target = sight.targets.get(colour).as_ref();
-    let (status, why) = match sight.nodes.get(colour) {
-        NodeObservation::Up { .. } => (NodeStatus::Up, None),
-        NodeObservation::Silent { why } => (NodeStatus::Silent, Some(why.clone())),
-        NodeObservation::Stopped => (NodeStatus::Stopped, None),
+fn node_info(sight: &Sight, member: Member) -> NodeInfo {
+    let target = sight.target_of(member);
+    let (status, why) = match sight.seen(member).map(|seen| &seen.node) {
+        Some(NodeObservation::Up { .. }) => (NodeStatus::Up, None),
+        Some(NodeObservation::Silent { why }) => (NodeStatus::Silent, Some(why.clone())),
+        Some(NodeObservation::Stopped) | None => (NodeStatus::Stopped, None),
     };
-    let node = sight.node(colour);
+    let node = sight.seen(member).and_then(|seen| seen.state());
     let follows = node.filter(|node| matches!(node.role, Role::Follower { .. }));
     let feed = follows.and_then(|node| Some((node, node.feed.as_ref()?)));
     NodeInfo {

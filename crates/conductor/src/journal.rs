@@ -4,8 +4,8 @@ use crate::info::{Event, HandoverTiming};
 use clock::Clock;
 use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
-use wire::Colour;
 use wire::admin::Epoch;
+use wire::{Colour, Member};
 
 const EVENTS_MAX: usize = 200;
 const HANDOVERS_MAX: usize = 100;
@@ -18,6 +18,8 @@ pub(crate) enum Trouble {
     Observe,
     Apply,
     Role(Colour),
+    /// A node that is not the head of its environment.
+    Follower(Member),
     Proof,
     Digest,
 }

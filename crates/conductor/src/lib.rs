@@ -25,7 +25,7 @@ mod replay;
 mod verify;
 
 pub use handle::{CommandError, Conductor, StartError};
-pub use info::{Event, HandoverTiming, Info, NodeInfo, NodeStatus};
+pub use info::{Event, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus};
 pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 pub use verify::VerifyError;
 

@@ -1,14 +1,15 @@
-//! Looking: what the platform says, and what each node says of itself. Both nodes are asked at the same time and only
-//! for a bounded one, so that one that hangs does not hold up the other.
+//! Looking: what the platform says, and what each node says of itself. All nodes are asked at the same time and only
+//! for a bounded one, so that one that hangs does not hold up the others.
 
 use crate::journal::{Journal, Trouble};
 use crate::{Platform, PlatformObservation, TrafficCounts, WorkloadObservation};
 use client::{Admin, Http};
-use rollout::NodeObservation;
+use rollout::{FollowerObservation, NodeObservation};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::admin::{Lsn, NodeState, Peer, Role, Sealed};
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// How long the platform may take to say what it sees.
 const PLATFORM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,44 +32,72 @@ impl Target {
     }
 }
 
-/// Everything that was seen last.
+/// Everything that was seen last. Of each environment one node is the head: what is said of a colour is said of that.
 pub(crate) struct Sight {
-    pub targets: ByColour<Option<Target>>,
-    pub nodes: ByColour<NodeObservation>,
+    /// Which node of each environment is its head.
+    pub heads: ByColour<u8>,
+    /// Every node that the platform knows of, by its number.
+    members: ByColour<Vec<Seen>>,
     pub reads_in_effect: Option<ByColour<u8>>,
     pub traffic: Option<ByColour<TrafficCounts>>,
     pub digest_at: ByColour<Option<(Lsn, String)>>,
-    /// The highest LSN that each node was ever heard to have.
-    pub lsn_heard: ByColour<Lsn>,
     pub way_back: Option<(Colour, Result<(), String>)>,
-    /// When each node answered last.
-    answered: ByColour<Instant>,
     platform_seen: Option<Instant>,
 }
 
+/// One node.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub target: Option<Target>,
+    pub node: NodeObservation,
+    /// The highest LSN that it was ever heard to have, from itself or from whoever follows it.
+    pub lsn_heard: Lsn,
+    /// When it answered last.
+    answered: Instant,
+}
+
+impl Seen {
+    fn nothing() -> Self {
+        let node = NodeObservation::Silent { why: "it was not asked yet".into() };
+        Self { target: None, node, lsn_heard: 0, answered: Instant::now() }
+    }
+
+    pub fn state(&self) -> Option<&NodeState> {
+        match &self.node {
+            NodeObservation::Up { state, .. } => Some(state),
+            NodeObservation::Stopped | NodeObservation::Silent { .. } => None,
+        }
+    }
+
+    /// How long it has not answered, ms.
+    fn silent_ms(&self) -> u64 {
+        match self.state() {
+            Some(_) => 0,
+            None => self.answered.elapsed().as_millis() as u64,
+        }
+    }
+}
+
 impl Sight {
-    pub fn new() -> Self {
-        let unknown = || NodeObservation::Silent { why: "it was not asked yet".into() };
+    pub fn new(heads: ByColour<u8>) -> Self {
         Self {
-            targets: ByColour::new(None, None),
-            nodes: ByColour::new(unknown(), unknown()),
+            heads,
+            members: ByColour::from_fn(|colour| vec![Seen::nothing(); usize::from(*heads.get(colour)) + 1]),
             reads_in_effect: None,
             traffic: None,
             digest_at: ByColour::new(None, None),
-            lsn_heard: ByColour::new(0, 0),
             way_back: None,
-            answered: ByColour::new(Instant::now(), Instant::now()),
             platform_seen: None,
         }
     }
 
-    /// Looks at the platform and at both nodes.
+    /// Looks at the platform and at all nodes.
     pub async fn look<P: Platform>(&mut self, platform: &P, http: &Http, journal: &mut Journal) {
         self.look_at_platform(platform, journal).await;
-        self.look_at_nodes(http, NODE_TIMEOUT).await;
+        self.look_at_nodes(http, NODE_TIMEOUT, true).await;
     }
 
-    /// Looks at the nodes only, and at the platform only when that was not done for a while.
+    /// Looks at the heads only, and at the platform only when that was not done for a while.
     pub async fn glance<P: Platform>(
         &mut self,
         platform: &P,
@@ -79,7 +108,7 @@ impl Sight {
         if self.platform_seen.is_none_or(|seen| seen.elapsed() >= platform_at_least_every) {
             self.look_at_platform(platform, journal).await;
         }
-        self.look_at_nodes(http, NODE_TIMEOUT_HURRIED).await;
+        self.look_at_nodes(http, NODE_TIMEOUT_HURRIED, false).await;
     }
 
     async fn look_at_platform<P: Platform>(&mut self, platform: &P, journal: &mut Journal) {
@@ -93,58 +122,63 @@ impl Sight {
         let Some(seen) = journal.note(Trouble::Observe, seen) else { return };
         let PlatformObservation { environments, reads_in_effect, traffic } = seen;
         (self.reads_in_effect, self.traffic) = (reads_in_effect, traffic);
-        for (colour, workload) in environments.iter() {
-            let target = self.targets.get_mut(colour);
-            match workload {
-                WorkloadObservation::Running { version, peer, admin_token } => {
-                    let (version, peer) = (version.clone(), peer.clone());
-                    *target = Some(Target { version, peer, admin_token: admin_token.clone() });
-                }
-                WorkloadObservation::Stopped => {
-                    *target = None;
-                    *self.nodes.get_mut(colour) = NodeObservation::Stopped;
-                }
-                WorkloadObservation::Crashed { version, why } => {
-                    *target = None;
-                    let why = format!("its process with version {version} ended: {why}");
-                    *self.nodes.get_mut(colour) = NodeObservation::Silent { why };
-                }
+        for (colour, workloads) in environments.iter() {
+            let least = usize::from(*self.heads.get(colour)) + 1;
+            let members = self.members.get_mut(colour);
+            members.resize(workloads.len().max(least), Seen::nothing());
+            for (seen, workload) in members.iter_mut().zip(workloads) {
+                seen.runs(workload);
             }
         }
     }
 
-    async fn look_at_nodes(&mut self, http: &Http, timeout: Duration) {
-        let ask = async |target: &Option<Target>| match target {
-            Some(target) => Some(target.admin(http, timeout).state().await),
-            None => None,
-        };
-        let (blue, green) = tokio::join!(ask(&self.targets.blue), ask(&self.targets.green));
-        for (colour, answer) in [(Colour::Blue, blue), (Colour::Green, green)] {
+    /// Asks all at the same time; a follower that hangs shall not hold up a decision as long as a head may.
+    async fn look_at_nodes(&mut self, http: &Http, timeout: Duration, all: bool) {
+        let mut asked = JoinSet::new();
+        for member in self.all().collect::<Vec<_>>() {
+            let is_head = self.is_head(member);
+            let Some(target) = self.seen(member).and_then(|seen| seen.target.clone()).filter(|_| all || is_head) else {
+                continue;
+            };
+            let (http, timeout) = (http.clone(), if is_head { timeout } else { NODE_TIMEOUT_HURRIED });
+            asked.spawn(async move { (member, target.admin(&http, timeout).state().await) });
+        }
+        while let Some(answer) = asked.join_next().await {
             match answer {
-                Some(Ok(state)) => self.saw(colour, state),
-                Some(Err(error)) => *self.nodes.get_mut(colour) = NodeObservation::Silent { why: error.to_string() },
-                None => (),
+                Ok((member, Ok(state))) => self.saw(member, state),
+                Ok((member, Err(error))) => {
+                    if let Some(seen) = self.seen_mut(member) {
+                        seen.node = NodeObservation::Silent { why: error.to_string() };
+                    }
+                }
+                Err(error) => tracing::error!(%error, "asking a node broke off"),
             }
         }
     }
 
     /// A node said how it is: in a look, or as the answer to a call.
-    pub fn saw(&mut self, colour: Colour, state: NodeState) {
-        let Some(target) = self.targets.get(colour) else { return };
-        let heard = self.lsn_heard.get_mut(colour);
-        *heard = state.lsn.max(*heard);
-        if let Some(feed) = &state.feed {
-            let of_primary = self.lsn_heard.get_mut(colour.other());
-            *of_primary = feed.primary_lsn.max(*of_primary);
+    pub fn saw(&mut self, member: Member, state: NodeState) {
+        let Some(seen) = self.seen_mut(member) else { return };
+        let Some(target) = &seen.target else { return };
+        seen.lsn_heard = seen.lsn_heard.max(state.lsn);
+        seen.answered = Instant::now();
+        let announced = match (&state.feed, &state.role) {
+            (Some(feed), Role::Follower { primary, .. }) => Some((feed.primary_lsn, primary.clone())),
+            _ => None,
+        };
+        seen.node = NodeObservation::Up { state: Box::new(state), version_running: target.version.clone() };
+        if let Some((lsn, of)) = announced {
+            let followed = self.all().find(|one| self.target_of(*one).is_some_and(|target| target.peer == of));
+            let followed = followed.or(self.is_head(member).then(|| self.head(member.colour.other())));
+            if let Some(seen) = followed.and_then(|followed| self.seen_mut(followed)) {
+                seen.lsn_heard = seen.lsn_heard.max(lsn);
+            }
         }
-        *self.nodes.get_mut(colour) =
-            NodeObservation::Up { state: Box::new(state), version_running: target.version.clone() };
-        *self.answered.get_mut(colour) = Instant::now();
     }
 
     /// The answer to a seal is all that the next decision needs; nobody has to ask again.
     pub fn saw_sealed(&mut self, colour: Colour, sealed: &Sealed) {
-        if let NodeObservation::Up { state, .. } = self.nodes.get_mut(colour) {
+        if let Some(Seen { node: NodeObservation::Up { state, .. }, .. }) = self.seen_mut(self.head(colour)) {
             state.lsn = sealed.lsn;
             state.epoch_seen = sealed.epoch;
             state.role = Role::Sealed { epoch: sealed.epoch, lsn: sealed.lsn, digest: sealed.digest.clone() };
@@ -154,23 +188,92 @@ impl Sight {
     /// A node that knows its digest at `lsn` has reached it.
     pub fn saw_digest(&mut self, colour: Colour, lsn: Lsn, digest: String) {
         *self.digest_at.get_mut(colour) = Some((lsn, digest));
-        if let NodeObservation::Up { state, .. } = self.nodes.get_mut(colour) {
+        if let Some(Seen { node: NodeObservation::Up { state, .. }, .. }) = self.seen_mut(self.head(colour)) {
             state.lsn = state.lsn.max(lsn);
         }
     }
 
-    pub fn node(&self, colour: Colour) -> Option<&NodeState> {
-        match self.nodes.get(colour) {
-            NodeObservation::Up { state, .. } => Some(state),
-            NodeObservation::Stopped | NodeObservation::Silent { .. } => None,
-        }
+    pub fn head(&self, colour: Colour) -> Member {
+        Member::new(colour, *self.heads.get(colour))
     }
 
-    /// How long each node has not answered, ms.
-    pub fn silent_ms(&self) -> ByColour<u64> {
-        ByColour::from_fn(|colour| match self.node(colour) {
-            Some(_) => 0,
-            None => self.answered.get(colour).elapsed().as_millis() as u64,
+    pub fn is_head(&self, member: Member) -> bool {
+        self.head(member.colour) == member
+    }
+
+    /// Every node that is known of, blue's first.
+    pub fn all(&self) -> impl Iterator<Item = Member> + use<> {
+        let numbers = ByColour::from_fn(|colour| self.members.get(colour).len().min(usize::from(u8::MAX)) as u8);
+        Colour::BOTH.into_iter().flat_map(move |colour| (0..*numbers.get(colour)).map(move |n| Member::new(colour, n)))
+    }
+
+    pub fn seen(&self, member: Member) -> Option<&Seen> {
+        self.members.get(member.colour).get(usize::from(member.number))
+    }
+
+    fn seen_mut(&mut self, member: Member) -> Option<&mut Seen> {
+        self.members.get_mut(member.colour).get_mut(usize::from(member.number))
+    }
+
+    pub fn target_of(&self, member: Member) -> Option<&Target> {
+        self.seen(member)?.target.as_ref()
+    }
+
+    /// Of the environment's head.
+    pub fn target(&self, colour: Colour) -> Option<&Target> {
+        self.target_of(self.head(colour))
+    }
+
+    pub fn targets(&self) -> ByColour<Option<Target>> {
+        ByColour::from_fn(|colour| self.target(colour).cloned())
+    }
+
+    /// What the environment's head says of itself.
+    pub fn node(&self, colour: Colour) -> Option<&NodeState> {
+        self.seen(self.head(colour))?.state()
+    }
+
+    pub fn nodes(&self) -> ByColour<NodeObservation> {
+        let nothing = || Seen::nothing().node;
+        ByColour::from_fn(|colour| self.seen(self.head(colour)).map_or_else(nothing, |seen| seen.node.clone()))
+    }
+
+    /// Everybody but the heads.
+    pub fn followers(&self) -> ByColour<Vec<FollowerObservation>> {
+        ByColour::from_fn(|colour| {
+            let others = self.all().filter(|one| one.colour == colour && !self.is_head(*one));
+            let observed = |one: Member| {
+                let seen = self.seen(one)?;
+                let (number, node, lsn_heard) = (one.number, seen.node.clone(), seen.lsn_heard);
+                Some(FollowerObservation { number, node, silent_ms: seen.silent_ms(), lsn_heard })
+            };
+            others.filter_map(observed).collect()
         })
+    }
+
+    pub fn lsn_heard(&self) -> ByColour<Lsn> {
+        ByColour::from_fn(|colour| self.seen(self.head(colour)).map_or(0, |seen| seen.lsn_heard))
+    }
+
+    /// How long each head has not answered, ms.
+    pub fn silent_ms(&self) -> ByColour<u64> {
+        ByColour::from_fn(|colour| self.seen(self.head(colour)).map_or(0, Seen::silent_ms))
+    }
+}
+
+impl Seen {
+    /// Takes in what the platform says.
+    fn runs(&mut self, workload: &WorkloadObservation) {
+        match workload {
+            WorkloadObservation::Running { version, peer, admin_token } => {
+                let (version, peer) = (version.clone(), peer.clone());
+                self.target = Some(Target { version, peer, admin_token: admin_token.clone() });
+            }
+            WorkloadObservation::Stopped => (self.target, self.node) = (None, NodeObservation::Stopped),
+            WorkloadObservation::Crashed { version, why } => {
+                let why = format!("its process with version {version} ended: {why}");
+                (self.target, self.node) = (None, NodeObservation::Silent { why });
+            }
+        }
     }
 }

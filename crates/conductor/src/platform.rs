@@ -25,7 +25,8 @@ pub trait Platform: Send + Sync + 'static {
 /// What a platform knows without asking a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlatformObservation {
-    pub environments: ByColour<WorkloadObservation>,
+    /// The nodes of each environment, by their number.
+    pub environments: ByColour<Vec<WorkloadObservation>>,
     /// Shares the router confirms.
     pub reads_in_effect: Option<ByColour<u8>>,
     /// Requests counted by the router since it started, if it counts.

@@ -150,6 +150,12 @@ impl Gateway {
         self.shared.metrics.of(colour).in_flight()
     }
 
+    /// Requests at one node of a colour now.
+    pub fn in_use(&self, colour: Colour, address: SocketAddr) -> usize {
+        let backends = self.shared.router.backends_of(colour);
+        backends.iter().filter(|backend| backend.address == address).map(|backend| backend.in_use()).sum()
+    }
+
     /// Writes that wait because of [`Routing::hold_writes`].
     pub fn held_writes(&self) -> usize {
         self.shared.hold.held()
@@ -175,6 +181,12 @@ impl Gateway {
     /// an answer go to the other colour; a write without an answer gets 502, because nobody knows whether it was done.
     pub fn close_connections(&self, colour: Colour) {
         self.shared.router.backends_of(colour).iter().for_each(|backend| backend.end_all());
+    }
+
+    /// As [`Gateway::close_connections`], of one node of a colour.
+    pub fn close_connections_to(&self, colour: Colour, address: SocketAddr) {
+        let backends = self.shared.router.backends_of(colour);
+        backends.iter().filter(|backend| backend.address == address).for_each(|backend| backend.end_all());
     }
 
     /// Stops accepting, lets requests in progress finish for at most `grace`, and ends what is left then.

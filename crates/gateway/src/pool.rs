@@ -15,12 +15,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use wire::Colour;
+
+/// How long a node that gave no answer is not asked while others of its colour can be.
+const LEFT_OUT_MS: u64 = 1_000;
 
 /// One node at one address, and the connections to it.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub(crate) struct Backend {
     limits: Arc<Limits>,
     links: Arc<Signals>,
     pool: Mutex<Pool>,
+    /// When it failed last, ms since `created`, plus 1; 0: it did not since its last answer.
+    failed_ms: AtomicU64,
+    created: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +90,8 @@ pub(crate) enum Broken {
 
 impl Backend {
     pub(crate) fn new(colour: Colour, address: SocketAddr, limits: Arc<Limits>) -> Self {
-        Self { colour, address, limits, links: Arc::new(Signals::default()), pool: Mutex::new(Pool::default()) }
+        let (links, pool) = (Arc::new(Signals::default()), Mutex::new(Pool::default()));
+        Self { colour, address, limits, links, pool, failed_ms: AtomicU64::new(0), created: Instant::now() }
     }
 
     /// An idle connection that is not known to be closed. With `probe` the kernel is asked, too: for requests that could
@@ -126,6 +133,26 @@ impl Backend {
         if !pool.retired && pool.drains == link.drains && pool.idle.len() < self.limits.idle_upstream_max {
             pool.idle.push(link);
         }
+    }
+
+    /// It gave no answer, or an answer.
+    pub(crate) fn answered(&self, well: bool) {
+        if !well {
+            self.failed_ms.store(self.created.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+        } else if self.failed_ms.load(Ordering::Relaxed) != 0 {
+            self.failed_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It failed a moment ago: others of its colour are asked instead.
+    pub(crate) fn is_left_out(&self) -> bool {
+        let failed_ms = self.failed_ms.load(Ordering::Relaxed);
+        failed_ms != 0 && self.created.elapsed().as_millis() as u64 <= failed_ms + LEFT_OUT_MS
+    }
+
+    /// Connections with a request on them.
+    pub(crate) fn in_use(&self) -> usize {
+        self.links.len().saturating_sub(self.pool.lock().idle.len())
     }
 
     /// Closes the idle connections, and those in use as soon as their answers have passed.

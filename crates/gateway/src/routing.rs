@@ -16,6 +16,9 @@ use wire::{ByColour, Colour};
 pub struct Routing {
     /// REST address of each colour's node; `None`: nothing runs there.
     pub backends: ByColour<Option<SocketAddr>>,
+    /// Further nodes of each colour that answer its reads as well.
+    #[serde(default)]
+    pub others: ByColour<Vec<SocketAddr>>,
     /// Share of reads of each colour. They are weights: percentages if they sum up to 100. A colour without a backend
     /// gets none. If nothing has a share, reads go to the primary.
     pub reads: ByColour<u8>,
@@ -48,9 +51,13 @@ impl Routing {
         *self.reads.get(colour) > 0 || self.primary == Some(colour)
     }
 
+    fn has_reader(&self, colour: Colour) -> bool {
+        self.backends.get(colour).is_some() || !self.others.get(colour).is_empty()
+    }
+
     /// Sum of the shares of colours that have a backend.
     fn weight(&self, colour: Colour) -> u32 {
-        if self.backends.get(colour).is_some() { u32::from(*self.reads.get(colour)) } else { 0 }
+        if self.has_reader(colour) { u32::from(*self.reads.get(colour)) } else { 0 }
     }
 
     /// Picks the colour of a read. `coin(n)` is uniform in `0..n` and asked at most once. `None`: no backend at all.
@@ -59,7 +66,7 @@ impl Routing {
         match (blue, green) {
             (0, 0) => {
                 let first = self.primary.unwrap_or(Colour::Blue);
-                [first, first.other()].into_iter().find(|&colour| self.backends.get(colour).is_some())
+                [first, first.other()].into_iter().find(|&colour| self.has_reader(colour))
             }
             (_, 0) => Some(Colour::Blue),
             (0, _) => Some(Colour::Green),
@@ -103,6 +110,7 @@ fn post_reads(path: &str) -> bool {
 pub(crate) struct Table {
     pub(crate) routing: Routing,
     backends: ByColour<Option<Arc<Backend>>>,
+    others: ByColour<Vec<Arc<Backend>>>,
     /// Counts the swaps.
     pub(crate) version: u64,
 }
@@ -114,6 +122,32 @@ impl Table {
 
     pub(crate) fn pick_reader(&self) -> Option<Colour> {
         self.routing.pick(|sides| rand::random_range(0..sides))
+    }
+
+    /// All nodes of a colour, the one that gets its writes first.
+    pub(crate) fn nodes(&self, colour: Colour) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backend(colour).into_iter().chain(self.others.get(colour))
+    }
+
+    /// A node of `colour` for a read: any one that did not fail a moment ago, if there is one.
+    pub(crate) fn reader(&self, colour: Colour) -> Option<&Arc<Backend>> {
+        if self.others.get(colour).is_empty() {
+            return self.backend(colour);
+        }
+        let well = || self.nodes(colour).filter(|backend| !backend.is_left_out());
+        match well().count() {
+            0 => self.nodes(colour).next(),
+            count => well().nth(rand::random_range(0..count)),
+        }
+    }
+
+    /// It follows another node: what it lacks, that may have.
+    pub(crate) fn is_follower(&self, backend: &Arc<Backend>) -> bool {
+        let colour = backend.colour;
+        self.routing.primary.is_some_and(|primary| match primary == colour {
+            true => self.others.get(colour).iter().any(|other| Arc::ptr_eq(other, backend)),
+            false => true,
+        })
     }
 }
 
@@ -129,7 +163,8 @@ pub(crate) struct Router {
 
 impl Router {
     pub(crate) fn new(limits: Arc<Limits>) -> Self {
-        let empty = Table { routing: Routing::default(), backends: ByColour::default(), version: 0 };
+        let (backends, others) = (ByColour::default(), ByColour::default());
+        let empty = Table { routing: Routing::default(), backends, others, version: 0 };
         Self {
             current: RwLock::new(Arc::new(empty)),
             version: watch::Sender::new(0),
@@ -147,32 +182,32 @@ impl Router {
     pub(crate) fn set(&self, routing: Routing) {
         let mut known = self.known.lock();
         let before = self.current();
-        let backends = ByColour::from_fn(|colour| {
-            let address = (*routing.backends.get(colour))?;
-            match before.backend(colour) {
-                Some(same) if same.address == address => Some(same.clone()),
-                _ => {
-                    let backend = Arc::new(Backend::new(colour, address, self.limits.clone()));
-                    let list = known.get_mut(colour);
-                    list.retain(|weak| weak.strong_count() > 0);
-                    list.push(Arc::downgrade(&backend));
-                    Some(backend)
-                }
+        // A node keeps its connections, also when it becomes the one that gets the writes, or is that no more.
+        let mut at = |colour: Colour, address: SocketAddr| {
+            if let Some(same) = before.nodes(colour).find(|backend| backend.address == address) {
+                return same.clone();
             }
+            let backend = Arc::new(Backend::new(colour, address, self.limits.clone()));
+            let list = known.get_mut(colour);
+            list.retain(|weak| weak.strong_count() > 0);
+            list.push(Arc::downgrade(&backend));
+            backend
+        };
+        let backends = ByColour::from_fn(|colour| routing.backends.get(colour).map(|address| at(colour, address)));
+        let others = ByColour::from_fn(|colour| {
+            routing.others.get(colour).iter().map(|address| at(colour, *address)).collect::<Vec<_>>()
         });
-        let table = Arc::new(Table { routing, backends, version: before.version + 1 });
+        let table = Arc::new(Table { routing, backends, others, version: before.version + 1 });
         *self.current.write() = table.clone();
         self.version.send_replace(table.version);
 
         for colour in Colour::BOTH {
-            let Some(old) = before.backend(colour) else { continue };
-            match table.backend(colour) {
-                Some(same) if Arc::ptr_eq(same, old) => {
-                    if before.routing.serves(colour) && !table.routing.serves(colour) {
-                        old.drain();
-                    }
+            for old in before.nodes(colour) {
+                match table.nodes(colour).any(|same| Arc::ptr_eq(same, old)) {
+                    true if before.routing.serves(colour) && !table.routing.serves(colour) => old.drain(),
+                    true => (),
+                    false => old.retire(),
                 }
-                _ => old.retire(),
             }
         }
     }

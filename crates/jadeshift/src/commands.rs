@@ -105,7 +105,7 @@ async fn down(globals: &Globals, printer: &Printer) -> Result<ExitCode, Failure>
         local::Downed::Told { pid } => {
             (format!("process {pid} has ended with its nodes; the data is kept"), json!({"up": pid}))
         }
-        local::Downed::Ended { nodes } if nodes.blue.is_none() && nodes.green.is_none() => {
+        local::Downed::Ended { nodes } if nodes.is_empty() => {
             return Err(Failure::new(ExitCode::NotRunning, what, "nothing of it runs"));
         }
         local::Downed::Ended { nodes } => (

@@ -38,16 +38,17 @@ struct Room {
     disk_available: Option<u64>,
 }
 
-/// Compares what is free with the size of the `first` environment, whose data is in `data_first`; the second one's will be
-/// in `data_second`.
+/// Compares what is free with the size of the `first` node, whose data is in `data_first`; the second one's will be in
+/// `data_second`, and `more` of the same size come with it.
 ///
 /// # Errors
 /// [`Shortage`] with the numbers.
-pub fn check(first: &Identity, data_first: &Path, data_second: &Path) -> Result<(), Shortage> {
+pub fn check(first: &Identity, data_first: &Path, data_second: &Path, more: u64) -> Result<(), Shortage> {
+    let all = more + 1;
     let room = Room {
-        memory_first: first.resident_bytes(),
+        memory_first: first.resident_bytes().map(|one| one.saturating_mul(all)),
         memory_available: memory_available(),
-        disk_first: size(data_first),
+        disk_first: size(data_first).saturating_mul(all),
         disk_second: size(data_second),
         disk_available: disk_available(data_second),
     };

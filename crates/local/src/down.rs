@@ -5,11 +5,12 @@ use crate::supervisor::{Adopted, NoDrain, Patience, Status, SupervisorError, Sup
 use client::{Http, HttpError};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use wire::ByColour;
+use wire::Member;
 use wire::control::ControlAddress;
 
 /// Longest time for a running `up` to end: gateway, drain and nodes each have their own bound within it.
@@ -28,7 +29,7 @@ pub enum Downed {
     /// A running `up` was told, and has ended with its nodes.
     Told { pid: u32 },
     /// No `up` ran; these processes of nodes were left, and have ended.
-    Ended { nodes: ByColour<Option<u32>> },
+    Ended { nodes: BTreeMap<String, u32> },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +61,17 @@ pub async fn down(root: &Path, patience: Patience) -> Result<Downed, DownError> 
 }
 
 async fn end_nodes(folder: &Folder, lock: FolderLock, patience: Patience) -> Result<Downed, DownError> {
-    let local = folder.load_document()?.map(|document| document.spec.local).unwrap_or_default();
+    let spec = folder.load_document()?.map(|document| document.spec).unwrap_or_default();
+    let (local, replicas) = (spec.local, spec.replicas);
     // Nothing is started here, so no program is needed.
-    let options = SupervisorOptions { folder: folder.clone(), local, node_program: PathBuf::new(), patience };
+    let node_program = PathBuf::new();
+    let options = SupervisorOptions { folder: folder.clone(), local, replicas, node_program, patience };
     let adopted = Adopted::find(options).await?;
-    let nodes = ByColour::from_fn(|colour| match adopted.status(colour) {
-        Status::Running(running) => Some(running.process.pid),
+    let pid = |member: Member| match adopted.status(member) {
+        Status::Running(running) => Some((member.to_string(), running.process.pid)),
         _ => None,
-    });
+    };
+    let nodes = adopted.members().into_iter().filter_map(pid).collect();
     let supervisor = adopted.supervise(Arc::new(NoDrain));
     let stopped = supervisor.stop(|_| true).await;
     supervisor.leave().await;

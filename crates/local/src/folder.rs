@@ -8,7 +8,7 @@
 //! | `state.json` | the durable state of the rollout, in one half of a [`SmallFile`]: a handover waits for it |
 //! | `control.json` | where the running `up` answers, and the token for it |
 //! | `admin-token`, `admin-password` | secrets, made once |
-//! | `blue/`, `green/` | data of the nodes |
+//! | `blue/`, `green/` | data of the nodes; `blue-1/` and so on of the further ones of an environment, if it has several |
 //! | `blue.json`, `green.json` | what was started, and with which addresses |
 //! | `blue.ready`, `green.ready` | written by a node once its sockets are bound |
 //! | `logs/` | what the nodes print |
@@ -26,8 +26,8 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wire::Colour;
 use wire::control::ControlAddress;
+use wire::{Colour, Member};
 
 /// Where a deployment lives unless told otherwise, relative to the current directory.
 pub const FOLDER_DEFAULT: &str = ".jadeshift";
@@ -35,6 +35,8 @@ pub const FOLDER_DEFAULT: &str = ".jadeshift";
 const FORMAT: u32 = 2;
 /// A log that is longer than this at a start of its node is set aside.
 const LOG_BYTES_MAX: u64 = 10 << 20;
+/// Most nodes of an environment.
+const REPLICAS_MAX: u8 = 9;
 /// Random bytes of a token or password.
 const SECRET_BYTES: usize = 24;
 /// Part of a log that is looked at for its last line.
@@ -137,13 +139,25 @@ impl Folder {
     /// Refuses to begin anew beside data that an unknown history belongs to.
     ///
     /// # Errors
-    /// [`FolderError::StateMissing`] when there is no state but green holds data. (Data in blue alone is taken over: it is
-    /// the environment that begins.)
+    /// [`FolderError::StateMissing`] when there is no state but another node than blue's first holds data. (Data of that
+    /// alone is taken over: it is the node that begins.)
     pub fn check_history(&self) -> Result<(), FolderError> {
-        if self.load_state()?.is_none() && !self.data_is_empty(Colour::Green)? {
-            return Err(FolderError::StateMissing { state: self.state_path(), data: self.data(Colour::Green) });
+        if self.load_state()?.is_some() {
+            return Ok(());
+        }
+        for member in self.members(REPLICAS_MAX).into_iter().filter(|member| *member != Colour::Blue.into()) {
+            if !self.data_is_empty(member)? {
+                return Err(FolderError::StateMissing { state: self.state_path(), data: self.data(member) });
+            }
         }
         Ok(())
+    }
+
+    /// The nodes of both environments: `replicas` of each, and those that were started with more of them.
+    pub fn members(&self, replicas: u8) -> Vec<Member> {
+        let started = |member: &Member| member.number < replicas || self.record_path(*member).exists();
+        let all = |colour| (0..replicas.max(REPLICAS_MAX)).map(move |number| Member::new(colour, number));
+        Colour::BOTH.into_iter().flat_map(all).filter(started).collect()
     }
 
     /// # Errors
@@ -240,27 +254,27 @@ impl Folder {
         self.root.join("state.json")
     }
 
-    /// Data folder of an environment.
-    pub fn data(&self, colour: Colour) -> PathBuf {
-        self.root.join(colour.as_str())
+    /// Data folder of a node.
+    pub fn data(&self, of: impl Into<Member>) -> PathBuf {
+        self.root.join(of.into().to_string())
     }
 
-    pub fn ready_path(&self, colour: Colour) -> PathBuf {
-        self.root.join(format!("{colour}.ready"))
+    pub fn ready_path(&self, of: impl Into<Member>) -> PathBuf {
+        self.root.join(format!("{}.ready", of.into()))
     }
 
-    pub fn log_path(&self, colour: Colour) -> PathBuf {
-        self.root.join("logs").join(format!("{colour}.log"))
+    pub fn log_path(&self, of: impl Into<Member>) -> PathBuf {
+        self.root.join("logs").join(format!("{}.log", of.into()))
     }
 
-    fn record_path(&self, colour: Colour) -> PathBuf {
-        self.root.join(format!("{colour}.json"))
+    fn record_path(&self, of: Member) -> PathBuf {
+        self.root.join(format!("{of}.json"))
     }
 
     /// # Errors
     /// [`FolderError::Read`] when it cannot be looked into.
-    pub fn data_is_empty(&self, colour: Colour) -> Result<bool, FolderError> {
-        let path = self.data(colour);
+    pub fn data_is_empty(&self, of: impl Into<Member>) -> Result<bool, FolderError> {
+        let path = self.data(of);
         match std::fs::read_dir(&path) {
             Ok(mut entries) => Ok(entries.next().is_none()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
@@ -268,31 +282,31 @@ impl Folder {
         }
     }
 
-    pub(crate) fn create_data(&self, colour: Colour) -> Result<(), FolderError> {
-        create_private(&self.data(colour))
+    pub(crate) fn create_data(&self, of: Member) -> Result<(), FolderError> {
+        create_private(&self.data(of))
     }
 
-    pub(crate) fn load_record<T: DeserializeOwned>(&self, colour: Colour) -> Result<Option<T>, FolderError> {
-        read_json(&self.record_path(colour))
+    pub(crate) fn load_record<T: DeserializeOwned>(&self, of: Member) -> Result<Option<T>, FolderError> {
+        read_json(&self.record_path(of))
     }
 
-    pub(crate) fn store_record<T: Serialize>(&self, colour: Colour, record: &T) -> Result<(), FolderError> {
-        write_json(&self.record_path(colour), record)
+    pub(crate) fn store_record<T: Serialize>(&self, of: Member, record: &T) -> Result<(), FolderError> {
+        write_json(&self.record_path(of), record)
     }
 
     /// What the node wrote about itself; `None` while it has not.
-    pub(crate) fn load_ready<T: DeserializeOwned>(&self, colour: Colour) -> Result<Option<T>, FolderError> {
-        read_json(&self.ready_path(colour))
+    pub(crate) fn load_ready<T: DeserializeOwned>(&self, of: Member) -> Result<Option<T>, FolderError> {
+        read_json(&self.ready_path(of))
     }
 
-    pub(crate) fn remove_ready(&self, colour: Colour) -> Result<(), FolderError> {
-        remove(&self.ready_path(colour))
+    pub(crate) fn remove_ready(&self, of: Member) -> Result<(), FolderError> {
+        remove(&self.ready_path(of))
     }
 
     /// Opens the node's log for appending; a long one is set aside as `….log.1` (the one before is dropped).
-    pub(crate) fn open_log(&self, colour: Colour) -> Result<File, FolderError> {
+    pub(crate) fn open_log(&self, of: Member) -> Result<File, FolderError> {
         create_private(&self.root.join("logs"))?;
-        let path = self.log_path(colour);
+        let path = self.log_path(of);
         if path.metadata().is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
             std::fs::rename(&path, path.with_extension("log.1"))
                 .map_err(|source| FolderError::Write { path: path.clone(), source })?;
@@ -301,8 +315,8 @@ impl Folder {
     }
 
     /// Last line that the node printed, shortened; `None` when there is none.
-    pub(crate) fn last_log_line(&self, colour: Colour) -> Option<String> {
-        let mut file = File::open(self.log_path(colour)).ok()?;
+    pub(crate) fn last_log_line(&self, of: Member) -> Option<String> {
+        let mut file = File::open(self.log_path(of)).ok()?;
         let length = file.metadata().ok()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES))).ok()?;
         let mut tail = Vec::new();

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use wire::Colour;
-use wire::document::{BlueGreen, Fault, Handover, Index, IndexKind, LocalNode, Mode, Quantization, Version};
+use wire::Member;
+use wire::document::{BlueGreen, Fault, Handover, Index, IndexKind, Local, Mode, Quantization, Version};
 
 /// Flag by which a process of this folder is recognised.
 pub(crate) const READY_FLAG: &str = "--ready-file";
@@ -145,13 +145,19 @@ fn fault_flags(fault: &Fault) -> Vec<String> {
     vec!["--fault".into(), parts.join(",")]
 }
 
-/// The addresses of an environment as the document has them, each with the field it comes from.
-pub(crate) fn configured(colour: Colour, node: &LocalNode) -> Result<[(SocketAddr, String); 2], String> {
+/// The addresses of a node as the document has them, each with the field it comes from. A fixed port is the first node's; the
+/// further ones of the environment pick free ones.
+pub(crate) fn configured(member: Member, local: &Local) -> Result<[(SocketAddr, String); 2], String> {
+    let node = local.node(member.colour);
+    let own_port = |address: SocketAddr| match member.number {
+        0 => address,
+        _ => SocketAddr::new(address.ip(), 0),
+    };
     let parse = |value: &str, field: &str| {
-        let field = format!("spec.local.{colour}.{field}");
+        let field = format!("spec.local.{}.{field}", member.colour);
         value
             .parse()
-            .map(|address| (address, field.clone()))
+            .map(|address| (own_port(address), field.clone()))
             .map_err(|_| format!("{field}: `{value}` is not an address with a port, such as 127.0.0.1:8080"))
     };
     Ok([parse(&node.http, "http")?, parse(&node.admin, "admin")?])

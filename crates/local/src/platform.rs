@@ -6,22 +6,23 @@
 use crate::folder::{Folder, FolderError};
 use crate::launch::{Launch, configured};
 use crate::process::Identity;
-use crate::supervisor::{Adopted, Drain, Running, Status, Supervisor, SupervisorError, Wanted};
+use crate::supervisor::{Adopted, Drain, Running, Status, Statuses, Supervisor, SupervisorError, Wanted, status_of};
 use conductor::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 use gateway::{Gateway, Routing};
 use parking_lot::Mutex;
 use rollout::{Phase, State, World};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use wire::admin::Peer;
 use wire::document::BlueGreen;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// Longest time that requests under way may keep a process from ending.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ struct Shared {
 /// The gateway, and what it was told.
 struct Front {
     gateway: Arc<Gateway>,
-    status: ByColour<watch::Receiver<Status>>,
+    status: Statuses,
     told: Mutex<Told>,
 }
 
@@ -59,7 +60,7 @@ struct Told {
     world: Option<World>,
     routing: Routing,
     /// Processes that are about to end and have had their time.
-    retired: ByColour<Option<Identity>>,
+    retired: BTreeMap<Member, Identity>,
 }
 
 impl LocalPlatform {
@@ -74,7 +75,7 @@ impl LocalPlatform {
         gateway: Arc<Gateway>,
     ) -> Result<Self, FolderError> {
         let admin_token = folder.admin_token()?;
-        let status = ByColour::from_fn(|colour| adopted.watch(colour));
+        let status = adopted.watch();
         let front = Arc::new(Front { gateway, status, told: Mutex::default() });
         let supervisor = adopted.supervise(front.clone());
         let refresher = tokio::spawn(Front::follow(Arc::downgrade(&front)));
@@ -96,12 +97,18 @@ impl LocalPlatform {
         self.shared.state.subscribe()
     }
 
-    /// What runs in an environment.
-    pub fn status(&self, colour: Colour) -> Status {
+    /// What runs as a node.
+    pub fn status(&self, of: impl Into<Member>) -> Status {
+        let member = of.into();
         match &*self.shared.supervisor.lock() {
-            Some(supervisor) => supervisor.status(colour),
-            None => self.shared.front.status.get(colour).borrow().clone(),
+            Some(supervisor) => supervisor.status(member),
+            None => status_of(&self.shared.front.status, member),
         }
+    }
+
+    /// Every node that runs or may come to run.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        self.shared.front.status.keys().copied()
     }
 
     /// Requests are answered as the state wants it: each environment that has a share of the reads, or the writes, is
@@ -125,25 +132,32 @@ impl LocalPlatform {
         stopped
     }
 
-    /// The first environment begins a history; every other process waits to be told whose history it joins. So does the
-    /// first one as soon as it has ever served: an emptied data folder must not pass for a new deployment.
-    fn joins(&self, colour: Colour) -> bool {
+    /// The first node begins a history; every other process waits to be told whose history it joins. So does the first one
+    /// as soon as it has ever served: an emptied data folder must not pass for a new deployment.
+    fn joins(&self, member: Member) -> bool {
         match &*self.shared.state.borrow() {
-            None => colour != Colour::Blue,
-            Some(state) => colour != state.primary || !matches!(state.phase.unpaused(), Phase::Starting { .. }),
+            None => member != Colour::Blue.into(),
+            Some(state) => {
+                member != state.head(state.primary) || !matches!(state.phase.unpaused(), Phase::Starting { .. })
+            }
         }
     }
 
-    fn wanted(&self, world: &World, colour: Colour) -> Wanted {
-        match &world.environments.get(colour).version {
-            None => Wanted::Nothing,
-            Some(version) => Wanted::Run(Box::new(Launch::of(&self.shared.document, version, self.joins(colour)))),
+    /// A head runs whatever its number: with fewer replicas than before it may be one that is too many.
+    fn wanted(&self, world: &World, member: Member) -> Wanted {
+        let is_head = *world.heads.get(member.colour) == member.number;
+        let counts = is_head || member.number < self.shared.document.spec.replicas;
+        match &world.environments.get(member.colour).version {
+            Some(version) if counts && world.fenced != Some(member) => {
+                Wanted::Run(Box::new(Launch::of(&self.shared.document, version, self.joins(member))))
+            }
+            _ => Wanted::Nothing,
         }
     }
 
-    fn observe_workload(&self, colour: Colour) -> Result<WorkloadObservation, PlatformError> {
+    fn observe_workload(&self, member: Member) -> Result<WorkloadObservation, PlatformError> {
         let admin_token = self.shared.admin_token.clone();
-        Ok(match self.status(colour) {
+        Ok(match self.status(member) {
             Status::Stopped => WorkloadObservation::Stopped,
             Status::Crashed { version, why, .. } => WorkloadObservation::Crashed { version, why },
             Status::Running(Running { version, addresses, .. }) => {
@@ -152,8 +166,8 @@ impl LocalPlatform {
             }
             Status::Starting { version } => {
                 // Nothing listens on port 0: whoever asks there learns that there is no answer yet.
-                let node = self.shared.document.spec.local.node(colour);
-                let [(http, _), (admin, _)] = configured(colour, node).map_err(PlatformError::Observe)?;
+                let local = &self.shared.document.spec.local;
+                let [(http, _), (admin, _)] = configured(member, local).map_err(PlatformError::Observe)?;
                 let nowhere = |address: SocketAddr| SocketAddr::new(address.ip(), 0).to_string();
                 let peer = Peer { admin: nowhere(admin), http: nowhere(http) };
                 WorkloadObservation::Running { version, peer, admin_token }
@@ -190,18 +204,23 @@ impl Platform for LocalPlatform {
 
     async fn apply(&self, world: &World) -> Result<(), PlatformError> {
         self.shared.front.show(world);
-        for colour in Colour::BOTH {
-            let wanted = self.wanted(world, colour);
+        for member in self.members() {
+            let wanted = self.wanted(world, member);
             match &*self.shared.supervisor.lock() {
-                Some(supervisor) => supervisor.want(colour, wanted),
-                None => return Err(PlatformError::Workload { colour, why: "the platform was stopped".into() }),
+                Some(supervisor) => supervisor.want(member, wanted),
+                None => {
+                    let (colour, why) = (member.colour, "the platform was stopped".into());
+                    return Err(PlatformError::Workload { colour, why });
+                }
             }
         }
         // What a person must change is an error; a crash is repaired by itself and only observed.
-        for colour in Colour::BOTH {
+        for member in self.members() {
+            let colour = member.colour;
             if world.environments.get(colour).version.is_some()
-                && let Status::Crashed { why, refused: true, .. } = self.status(colour)
+                && let Status::Crashed { why, refused: true, .. } = self.status(member)
             {
+                let why = if member.number == 0 { why } else { format!("{member}: {why}") };
                 return Err(PlatformError::Workload { colour, why });
             }
         }
@@ -209,7 +228,12 @@ impl Platform for LocalPlatform {
     }
 
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
-        let environments = ByColour::new(self.observe_workload(Colour::Blue)?, self.observe_workload(Colour::Green)?);
+        let mut environments = ByColour::new(Vec::new(), Vec::new());
+        for member in self.members() {
+            let workloads: &mut Vec<_> = environments.get_mut(member.colour);
+            workloads.resize(usize::from(member.number), WorkloadObservation::Stopped);
+            workloads.push(self.observe_workload(member)?);
+        }
         let front = &self.shared.front;
         let traffic = front
             .gateway
@@ -236,15 +260,24 @@ impl Front {
 
     fn tell(&self, told: &mut Told) {
         let Some(world) = &told.world else { return };
-        let nodes = ByColour::from_fn(|colour| self.node(world, &told.retired, colour));
-        let share = |colour: Colour| match nodes.get(colour) {
-            Node::Leaving(_) => 0,
-            Node::Serving(_) | Node::Missing => *world.reads.get(colour),
+        let heads = ByColour::from_fn(|colour| {
+            let head = Member::new(colour, *world.heads.get(colour));
+            self.node(world, &told.retired, head)
+        });
+        let others = ByColour::from_fn(|colour| self.others(world, &told.retired, colour));
+        let share = |colour: Colour| match heads.get(colour) {
+            Node::Leaving(_) if others.get(colour).is_empty() => 0,
+            Node::Leaving(_) | Node::Serving(_) | Node::Missing => *world.reads.get(colour),
         };
-        let serves_writes = matches!(nodes.get(world.writes), Node::Serving(_));
+        let serves_writes = matches!(heads.get(world.writes), Node::Serving(_));
         let routing = Routing {
-            backends: ByColour::from_fn(|colour| nodes.get(colour).address()),
+            backends: ByColour::from_fn(|colour| match heads.get(colour) {
+                // The others answer in its place.
+                Node::Leaving(_) if !others.get(colour).is_empty() => None,
+                node => node.address(),
+            }),
             reads: ByColour::from_fn(share),
+            others,
             // Without a primary writes wait.
             primary: serves_writes.then_some(world.writes),
             hold_writes: false,
@@ -256,33 +289,66 @@ impl Front {
         }
     }
 
-    fn node(&self, world: &World, retired: &ByColour<Option<Identity>>, colour: Colour) -> Node {
-        let Status::Running(running) = &*self.status.get(colour).borrow() else { return Node::Missing };
-        if !running.ready || running.leaving && retired.get(colour).as_ref() == Some(&running.process) {
+    /// Addresses of the nodes of `colour` that answer reads beside its head.
+    fn others(&self, world: &World, retired: &BTreeMap<Member, Identity>, colour: Colour) -> Vec<SocketAddr> {
+        let beside = |member: &Member| member.colour == colour && member.number != *world.heads.get(colour);
+        let serving = |member: Member| match self.node(world, retired, member) {
+            Node::Serving(address) => Some(address),
+            Node::Leaving(_) | Node::Missing => None,
+        };
+        self.status.keys().copied().filter(beside).filter_map(serving).collect()
+    }
+
+    fn node(&self, world: &World, retired: &BTreeMap<Member, Identity>, member: Member) -> Node {
+        let Status::Running(running) = status_of(&self.status, member) else { return Node::Missing };
+        if !running.ready || running.leaving && retired.get(&member) == Some(&running.process) {
             return Node::Missing;
         }
-        match &world.environments.get(colour).version {
-            Some(version) if *version == running.version && !running.leaving => Node::Serving(running.addresses.http),
+        match &world.environments.get(member.colour).version {
+            Some(version) if *version == running.version && !running.leaving && world.fenced != Some(member) => {
+                Node::Serving(running.addresses.http)
+            }
             _ => Node::Leaving(running.addresses.http),
         }
     }
 
     /// No request at all for a process that is about to end, also not those that had a moment left.
-    fn retire(&self, colour: Colour) {
+    fn retire(&self, member: Member) {
         let mut told = self.told.lock();
-        *told.retired.get_mut(colour) = match &*self.status.get(colour).borrow() {
-            Status::Running(running) => Some(running.process.clone()),
-            _ => None,
+        match status_of(&self.status, member) {
+            Status::Running(running) => told.retired.insert(member, running.process),
+            _ => told.retired.remove(&member),
         };
         self.tell(&mut told);
     }
 
-    fn is_alone(&self, colour: Colour) -> bool {
-        self.told.lock().routing.backends.get(colour.other()).is_none()
+    /// Nobody else could answer reads.
+    fn is_alone(&self, member: Member) -> bool {
+        let told = self.told.lock();
+        let (colour, others) = (member.colour, &told.routing.others);
+        told.routing.backends.get(colour.other()).is_none() && others.blue.is_empty() && others.green.is_empty()
     }
 
-    async fn wait_until_idle(&self, colour: Colour, deadline: Instant) {
-        while self.gateway.in_flight(colour) > 0 && Instant::now() < deadline {
+    /// Where the node listens, if it is one of several of its environment; a colour of one node is known as a whole.
+    fn one_of_several(&self, member: Member) -> Option<SocketAddr> {
+        if self.status.keys().filter(|other| other.colour == member.colour).count() < 2 {
+            return None;
+        }
+        match status_of(&self.status, member) {
+            Status::Running(running) => Some(running.addresses.http),
+            _ => None,
+        }
+    }
+
+    fn in_flight(&self, member: Member) -> u64 {
+        match self.one_of_several(member) {
+            Some(address) => self.gateway.in_use(member.colour, address) as u64,
+            None => self.gateway.in_flight(member.colour),
+        }
+    }
+
+    async fn wait_until_idle(&self, member: Member, deadline: Instant) {
+        while self.in_flight(member) > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     }
@@ -295,15 +361,18 @@ impl Front {
 
     /// Follows the processes as they come and go, until the front is gone.
     async fn follow(front: Weak<Self>) {
-        let Some(mut status) = front.upgrade().map(|front| front.status.clone()) else { return };
-        loop {
-            let changed = tokio::select! {
-                changed = status.blue.changed() => changed,
-                changed = status.green.changed() => changed,
-            };
-            let (Ok(()), Some(front)) = (changed, front.upgrade()) else { return };
-            front.refresh();
+        let Some(status) = front.upgrade().map(|front| front.status.clone()) else { return };
+        let mut following = JoinSet::new();
+        for mut status in status.into_values() {
+            let front = front.clone();
+            following.spawn(async move {
+                while status.changed().await.is_ok() {
+                    let Some(front) = front.upgrade() else { return };
+                    front.refresh();
+                }
+            });
         }
+        while following.join_next().await.is_some() {}
     }
 }
 
@@ -328,26 +397,30 @@ impl Node {
 impl Told {
     /// The gateway has the shares of `world`, and a node for each of them.
     fn confirms(&self, world: &World) -> bool {
-        let missing = |colour| *world.reads.get(colour) > 0 && self.routing.backends.get(colour).is_none();
+        let nobody = |colour| self.routing.backends.get(colour).is_none() && self.routing.others.get(colour).is_empty();
+        let missing = |colour| *world.reads.get(colour) > 0 && nobody(colour);
         self.routing.reads == world.reads && !Colour::BOTH.into_iter().any(missing)
     }
 }
 
 impl Drain for Front {
-    fn drain(&self, colour: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn drain(&self, member: Member) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let began = Instant::now();
             // New requests go elsewhere from here on, also if the change of status was not seen yet.
             self.refresh();
-            let first = if self.is_alone(colour) { DRAIN_ALONE_MAX } else { DRAIN_MAX };
-            self.wait_until_idle(colour, began + first).await;
-            self.retire(colour);
-            self.wait_until_idle(colour, began + DRAIN_MAX).await;
+            let first = if self.is_alone(member) { DRAIN_ALONE_MAX } else { DRAIN_MAX };
+            self.wait_until_idle(member, began + first).await;
+            self.retire(member);
+            self.wait_until_idle(member, began + DRAIN_MAX).await;
         })
     }
 
-    fn cut(&self, colour: Colour) {
-        self.retire(colour);
-        self.gateway.close_connections(colour);
+    fn cut(&self, member: Member) {
+        self.retire(member);
+        match self.one_of_several(member) {
+            Some(address) => self.gateway.close_connections_to(member.colour, address),
+            None => self.gateway.close_connections(member.colour),
+        }
     }
 }

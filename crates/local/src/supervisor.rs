@@ -1,7 +1,7 @@
-//! Keeps one process per environment running as wanted, and finds the ones that an earlier supervisor left.
+//! Keeps one process per node running as wanted, and finds the ones that an earlier supervisor left.
 //!
 //! **Invariant.** [`Status::Stopped`] is told only when the process is known to be gone and none is wanted: who sees it may
-//! rely on nothing of that environment writing any more.
+//! rely on nothing of that node writing any more.
 //! **Invariant.** The supervisor's own end, however it comes, ends no process.
 
 mod adopt;
@@ -15,18 +15,19 @@ use crate::launch::{Addresses, Launch};
 use crate::process::Identity;
 pub(crate) use begin::check_addresses;
 use keeper::Keeper;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use wire::Member;
 use wire::admin::Lsn;
 use wire::document::Local;
-use wire::{ByColour, Colour};
 
-/// What shall run in one environment.
+/// What shall run as one node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
     /// Nobody said yet: what runs goes on, nothing is started.
@@ -35,7 +36,7 @@ pub enum Wanted {
     Run(Box<Launch>),
 }
 
-/// What runs in one environment.
+/// What runs as one node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Status {
     /// Nothing, and nothing will be started; confirmed.
@@ -67,12 +68,12 @@ pub struct Running {
     pub adopted: bool,
 }
 
-/// Waits until no request is under way in an environment that is about to end; bounded by the implementation.
+/// Waits until no request is under way at a node that is about to end; bounded by the implementation.
 pub trait Drain: Send + Sync + 'static {
-    fn drain(&self, colour: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn drain(&self, member: Member) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     /// Breaks off what is left, or what cannot be waited for because the process hangs.
-    fn cut(&self, colour: Colour);
+    fn cut(&self, member: Member);
 }
 
 /// Nothing is in front of the nodes.
@@ -80,11 +81,11 @@ pub trait Drain: Send + Sync + 'static {
 pub struct NoDrain;
 
 impl Drain for NoDrain {
-    fn drain(&self, _: Colour) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn drain(&self, _: Member) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
 
-    fn cut(&self, _: Colour) {}
+    fn cut(&self, _: Member) {}
 }
 
 /// How long each thing may take.
@@ -128,11 +129,13 @@ impl Patience {
     }
 }
 
-/// Everything the keepers of both colours share.
+/// Everything the keepers of all nodes share.
 pub struct SupervisorOptions {
     pub folder: Folder,
     /// Addresses from the document.
     pub local: Local,
+    /// Nodes of each environment.
+    pub replicas: u8,
     /// Program started as `<node_program> node` for versions without a program of their own.
     pub node_program: PathBuf,
     pub patience: Patience,
@@ -147,33 +150,40 @@ pub enum SupervisorError {
     #[error("could not look for running nodes: {0}")]
     Look(std::io::Error),
     #[error(
-        "the {colour} node is process {ready}, but process {started} was started: a program that wraps the node must replace \
+        "the {member} node is process {ready}, but process {started} was started: a program that wraps the node must replace \
          itself by it (`exec`)"
     )]
-    WrongProcess { colour: Colour, started: u32, ready: u32 },
+    WrongProcess { member: Member, started: u32, ready: u32 },
     #[error(
-        "the {colour} node (process {pid}) does not end, not even by SIGKILL: look at it with `ps -o stat,wchan -p {pid}`"
+        "the {member} node (process {pid}) does not end, not even by SIGKILL: look at it with `ps -o stat,wchan -p {pid}`"
     )]
-    Unstoppable { colour: Colour, pid: u32 },
+    Unstoppable { member: Member, pid: u32 },
 }
 
 /// The processes that an earlier supervisor left; nobody watches them yet.
 pub struct Adopted {
-    keepers: ByColour<Keeper>,
-    status: ByColour<watch::Receiver<Status>>,
+    keepers: BTreeMap<Member, Keeper>,
+    status: Statuses,
     stop_max: Duration,
 }
 
-/// Both environments' processes.
+/// The processes of all nodes.
 pub struct Supervisor {
-    wanted: ByColour<watch::Sender<Wanted>>,
-    status: ByColour<watch::Receiver<Status>>,
+    wanted: BTreeMap<Member, watch::Sender<Wanted>>,
+    status: Statuses,
     keepers: Vec<JoinHandle<()>>,
     stop_max: Duration,
 }
 
+/// What runs, by node; a node that is not in it was never wanted.
+pub(crate) type Statuses = BTreeMap<Member, watch::Receiver<Status>>;
+
 /// Longest time that [`Drain::drain`] is waited for.
 const DRAIN_MAX: Duration = Duration::from_secs(6);
+
+pub(crate) fn status_of(statuses: &Statuses, member: Member) -> Status {
+    statuses.get(&member).map_or(Status::Stopped, |status| status.borrow().clone())
+}
 
 impl Adopted {
     /// Takes over what runs already. Starts nothing.
@@ -183,45 +193,67 @@ impl Adopted {
     pub async fn find(options: SupervisorOptions) -> Result<Self, SupervisorError> {
         let stop_max = options.patience.stop_max();
         let options = Arc::new(options);
-        let (blue_status, blue_seen) = watch::channel(Status::Stopped);
-        let (green_status, green_seen) = watch::channel(Status::Stopped);
-        let (blue, green) = tokio::join!(
-            Keeper::adopt(Colour::Blue, options.clone(), blue_status, green_seen.clone()),
-            Keeper::adopt(Colour::Green, options.clone(), green_status, blue_seen.clone()),
-        );
-        Ok(Self { keepers: ByColour::new(blue?, green?), status: ByColour::new(blue_seen, green_seen), stop_max })
+        // Made now if it never was: the keepers read it at the same time.
+        options.folder.admin_token()?;
+        let members = options.folder.members(options.replicas);
+        let (senders, status): (Vec<_>, Statuses) = members
+            .into_iter()
+            .map(|member| {
+                let (sender, seen) = watch::channel(Status::Stopped);
+                ((member, sender), (member, seen))
+            })
+            .unzip();
+        let mut adopting = JoinSet::new();
+        for (member, sender) in senders {
+            let (options, status) = (options.clone(), status.clone());
+            adopting.spawn(async move { (member, Keeper::adopt(member, options, sender, status).await) });
+        }
+        let mut keepers = BTreeMap::new();
+        while let Some(adopted) = adopting.join_next().await {
+            let (member, keeper) =
+                adopted.map_err(|error| SupervisorError::Look(std::io::Error::other(error.to_string())))?;
+            keepers.insert(member, keeper?);
+        }
+        Ok(Self { keepers, status, stop_max })
     }
 
-    pub fn status(&self, colour: Colour) -> Status {
-        self.status.get(colour).borrow().clone()
+    pub fn status(&self, of: impl Into<Member>) -> Status {
+        status_of(&self.status, of.into())
     }
 
-    /// Tells about changes of one colour, also later, under supervision.
-    pub fn watch(&self, colour: Colour) -> watch::Receiver<Status> {
-        self.status.get(colour).clone()
+    /// Every node that runs or may come to run.
+    pub fn members(&self) -> Vec<Member> {
+        self.status.keys().copied().collect()
+    }
+
+    /// Tells about changes of all nodes, also later, under supervision.
+    pub(crate) fn watch(&self) -> Statuses {
+        self.status.clone()
     }
 
     /// Last LSN of the nodes that were found running: all that an earlier gateway acknowledged is at most that.
     pub fn last_lsn(&self) -> Lsn {
-        self.keepers.blue.found_lsn().max(self.keepers.green.found_lsn())
+        self.keepers.values().map(Keeper::found_lsn).max().unwrap_or(0)
     }
 
     /// Begins to watch. Before a process ends, `drain` waits for the requests at it.
     pub fn supervise(self, drain: Arc<dyn Drain>) -> Supervisor {
-        let wanted = ByColour::from_fn(|_| watch::Sender::new(Wanted::Undecided));
-        let ByColour { blue, green } = self.keepers;
-        let keepers = vec![
-            tokio::spawn(blue.run(wanted.blue.subscribe(), drain.clone())),
-            tokio::spawn(green.run(wanted.green.subscribe(), drain)),
-        ];
+        let mut wanted = BTreeMap::new();
+        let mut keepers = Vec::new();
+        for (member, keeper) in self.keepers {
+            let wish = watch::Sender::new(Wanted::Undecided);
+            keepers.push(tokio::spawn(keeper.run(wish.subscribe(), drain.clone())));
+            wanted.insert(member, wish);
+        }
         Supervisor { wanted, status: self.status, keepers, stop_max: self.stop_max }
     }
 }
 
 impl Supervisor {
     /// Says what shall run. Returns at once; nothing happens when it was said before.
-    pub fn want(&self, colour: Colour, wanted: Wanted) {
-        self.wanted.get(colour).send_if_modified(|said| {
+    pub fn want(&self, of: impl Into<Member>, wanted: Wanted) {
+        let Some(wish) = self.wanted.get(&of.into()) else { return };
+        wish.send_if_modified(|said| {
             let changed = *said != wanted;
             if changed {
                 *said = wanted;
@@ -230,18 +262,23 @@ impl Supervisor {
         });
     }
 
-    pub fn status(&self, colour: Colour) -> Status {
-        let status = self.status.get(colour).borrow().clone();
-        match (status, &*self.wanted.get(colour).borrow()) {
+    /// Every node that runs or may come to run.
+    pub fn members(&self) -> Vec<Member> {
+        self.wanted.keys().copied().collect()
+    }
+
+    pub fn status(&self, of: impl Into<Member>) -> Status {
+        let member = of.into();
+        match (status_of(&self.status, member), self.wanted.get(&member).map(|wish| wish.borrow().clone())) {
             // The keeper has not heard of the wish yet.
-            (Status::Stopped, Wanted::Run(launch)) => Status::Starting { version: launch.version.clone() },
+            (Status::Stopped, Some(Wanted::Run(launch))) => Status::Starting { version: launch.version },
             (status, _) => status,
         }
     }
 
-    /// Tells about changes of one colour.
-    pub fn watch(&self, colour: Colour) -> watch::Receiver<Status> {
-        self.status.get(colour).clone()
+    /// Tells about changes of one node; `None`: there is no such node.
+    pub fn watch(&self, of: impl Into<Member>) -> Option<watch::Receiver<Status>> {
+        self.status.get(&of.into()).cloned()
     }
 
     /// Ends the processes that `which` picks, gracefully at first, and waits until they are gone.
@@ -250,22 +287,22 @@ impl Supervisor {
     /// [`SupervisorError::Unstoppable`] when one outlives SIGKILL.
     pub async fn stop(&self, which: impl Fn(&Running) -> bool) -> Result<(), SupervisorError> {
         let mut chosen = Vec::new();
-        for colour in Colour::BOTH {
-            let keep = matches!(self.status(colour), Status::Running(running) if !which(&running));
+        for member in self.members() {
+            let keep = matches!(self.status(member), Status::Running(running) if !which(&running));
             if !keep {
-                self.want(colour, Wanted::Nothing);
-                chosen.push(colour);
+                self.want(member, Wanted::Nothing);
+                chosen.push(member);
             }
         }
-        for colour in chosen {
-            let mut status = self.watch(colour);
+        for member in chosen {
+            let Some(mut status) = self.watch(member) else { continue };
             let stopped = status.wait_for(|status| matches!(status, Status::Stopped));
             // Twice: a process may be on its way up at the moment of the wish.
             let limit = 2 * (DRAIN_MAX + self.stop_max);
             if tokio::time::timeout(limit, stopped).await.is_err()
-                && let Status::Running(running) = self.status(colour)
+                && let Status::Running(running) = self.status(member)
             {
-                return Err(SupervisorError::Unstoppable { colour, pid: running.process.pid });
+                return Err(SupervisorError::Unstoppable { member, pid: running.process.pid });
             }
         }
         Ok(())
@@ -277,7 +314,7 @@ impl Supervisor {
         for keeper in self.keepers {
             // A keeper in the middle of a start finishes it, so that the folder tells what runs.
             if let Err(error) = keeper.await {
-                tracing::error!(%error, "the keeper of an environment broke off");
+                tracing::error!(%error, "the keeper of a node broke off");
             }
         }
     }

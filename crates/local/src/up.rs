@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use wire::Colour;
 use wire::admin::Lsn;
 use wire::control::ControlAddress;
 use wire::document::{BlueGreen, DocumentError};
@@ -98,9 +97,9 @@ impl Up {
         folder.check_history()?;
         folder.admin_password()?;
 
-        let local = document.spec.local.clone();
-        let adopted =
-            Adopted::find(SupervisorOptions { folder: folder.clone(), local, node_program, patience }).await?;
+        let (local, replicas) = (document.spec.local.clone(), document.spec.replicas);
+        let options = SupervisorOptions { folder: folder.clone(), local, replicas, node_program, patience };
+        let adopted = Adopted::find(options).await?;
         check_ports(&document, &adopted)?;
         let gateway = Arc::new(start_gateway(&document, adopted.last_lsn()).await?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(UpError::Control)?;
@@ -176,8 +175,8 @@ impl Up {
     }
 
     fn why_not_stable(&self) -> String {
-        let crashed = Colour::BOTH.into_iter().find_map(|colour| match self.platform.status(colour) {
-            Status::Crashed { why, .. } => Some(format!("the {colour} node does not run: {why}")),
+        let crashed = self.platform.members().find_map(|member| match self.platform.status(member) {
+            Status::Crashed { why, .. } => Some(format!("the {member} node does not run: {why}")),
             _ => None,
         });
         crashed.unwrap_or_else(|| {
@@ -224,13 +223,11 @@ async fn start_gateway(document: &BlueGreen, acknowledged_lsn: Lsn) -> Result<Ga
 
 /// Fixed ports of nodes that do not run yet must be free: better said now than by a node that does not come up.
 fn check_ports(document: &BlueGreen, adopted: &Adopted) -> Result<(), UpError> {
-    for colour in Colour::BOTH {
-        if matches!(adopted.status(colour), Status::Running(_)) {
+    for member in adopted.members() {
+        if matches!(adopted.status(member), Status::Running(_)) {
             continue;
         }
-        for (address, field) in
-            configured(colour, document.spec.local.node(colour)).map_err(SupervisorError::Address)?
-        {
+        for (address, field) in configured(member, &document.spec.local).map_err(SupervisorError::Address)? {
             match std::net::TcpListener::bind(address) {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {

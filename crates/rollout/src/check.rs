@@ -37,6 +37,12 @@ fn traffic(state: &State, world: &World) -> Vec<String> {
         if !runs && world.writes == colour {
             found.push(format!("{colour} gets writes and does not run"));
         }
+        if let Some(fenced) = state.fenced_head()
+            && (fenced.colour != state.primary
+                || state.replicas.succession.as_ref().is_some_and(|to| to.to == fenced.number))
+        {
+            found.push(format!("{fenced} is fenced off for itself"));
+        }
         if !runs && environment.role.is_some() {
             found.push(format!("{colour} has a role and does not run"));
         }

@@ -228,7 +228,12 @@ impl Ask<'_> {
         };
         let committed = state.run.as_ref().is_some_and(|run| run.candidate == state.primary);
         let waits = accept_loss && committed && matches!(state.phase, Phase::HandingOver { .. });
+        // A head that is gone is replaced by another node of its environment where there is one.
+        if accept_loss && self.spec.replicas > 1 && !committed {
+            state.replicas.loss_accepted = true;
+        }
         match self.go_back(state, reason) {
+            Err(Refused::NothingToGoBackTo { .. }) if state.replicas.loss_accepted => Ok(()),
             Err(Refused::GoingBack { .. } | Refused::HandingOver { .. }) if waits => {
                 accepts(state);
                 Ok(())

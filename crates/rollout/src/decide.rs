@@ -10,10 +10,11 @@ mod paused;
 mod rolling_back;
 mod settled;
 mod shifting;
+mod succession;
 mod watching;
 
 use crate::{Observation, Phase, State, World};
-use look::Look;
+use look::{Look, Next};
 use wire::document::Spec;
 
 /// What to store, what to make so, and the reason.
@@ -29,19 +30,45 @@ pub struct Decision {
 /// Decides what comes next. Pure: the same arguments give the same decision.
 pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64) -> Decision {
     let look = Look { spec, state, seen: observation, now_ms };
-    let next = match &state.phase {
-        Phase::Starting { since_ms } => settled::starting(&look, *since_ms),
-        Phase::Stable => settled::stable(&look),
-        Phase::Preparing { since_ms } => bringing_up::preparing(&look, *since_ms),
-        Phase::Seeding { since_ms } => bringing_up::seeding(&look, *since_ms),
-        Phase::Following { since_ms } => bringing_up::following(&look, *since_ms),
-        Phase::Checking { since_ms } => checking::decide(&look, *since_ms),
+    let next = match &state.replicas.succession {
+        Some(succession) => succession::under_way(&look, succession),
+        None => of_phase(&look),
+    };
+    let (mut state_next, mut why) = (next.state, next.why);
+    // One thing at a time: what else is due comes with the next decision, which follows at once.
+    let free = state.replicas.succession.is_none();
+    if free
+        && state_next == *state
+        && let Some(next) = succession::due(&look)
+    {
+        (state_next, why) = (next.state, format!("{}; {why}", next.why));
+    }
+    if free
+        && state_next == *state
+        && let Some(also) = confirming::advance(&look, &mut state_next)
+    {
+        why = format!("{also}; {why}");
+    }
+    if state_next != *state {
+        state_next.generation = state.generation + 1;
+    }
+    Decision { world: World::of(&state_next), state: state_next, why }
+}
+
+fn of_phase(look: &Look) -> Next {
+    match &look.state.phase {
+        Phase::Starting { since_ms } => settled::starting(look, *since_ms),
+        Phase::Stable => settled::stable(look),
+        Phase::Preparing { since_ms } => bringing_up::preparing(look, *since_ms),
+        Phase::Seeding { since_ms } => bringing_up::seeding(look, *since_ms),
+        Phase::Following { since_ms } => bringing_up::following(look, *since_ms),
+        Phase::Checking { since_ms } => checking::decide(look, *since_ms),
         Phase::Shifting { step, share_percent, since_ms, promoted } => {
-            shifting::decide(&look, *step, *share_percent, *since_ms, *promoted)
+            shifting::decide(look, *step, *share_percent, *since_ms, *promoted)
         }
         Phase::HandingOver { to, epoch, stage, since_ms, reason, share_percent, fenced } => {
             let handover = handover::Handover {
-                look: &look,
+                look,
                 to: *to,
                 epoch: *epoch,
                 since_ms: *since_ms,
@@ -51,21 +78,10 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
             };
             handover.decide(stage)
         }
-        Phase::Watching { since_ms } => watching::decide(&look, *since_ms),
-        Phase::RollingBack { since_ms, reason } => rolling_back::decide(&look, *since_ms, reason),
-        Phase::Paused { before, why, .. } => paused::decide(&look, before, why),
-    };
-    let (mut state_next, mut why) = (next.state, next.why);
-    // One thing at a time: what else is due comes with the next decision, which follows at once.
-    if state_next == *state
-        && let Some(also) = confirming::advance(&look, &mut state_next)
-    {
-        why = format!("{also}; {why}");
+        Phase::Watching { since_ms } => watching::decide(look, *since_ms),
+        Phase::RollingBack { since_ms, reason } => rolling_back::decide(look, *since_ms, reason),
+        Phase::Paused { before, why, .. } => paused::decide(look, before, why),
     }
-    if state_next != *state {
-        state_next.generation = state.generation + 1;
-    }
-    Decision { world: World::of(&state_next), state: state_next, why }
 }
 
 #[cfg(test)]

@@ -17,7 +17,9 @@ pub mod world;
 
 pub use command::{Command, Refused, command};
 pub use decide::{Decision, decide};
-pub use observation::{Judgement, NodeObservation, Observation};
-pub use role_call::{RoleCall, RoleCallError, role_call};
-pub use state::{Confirmation, Outcome, Phase, Record, Run, Stage, State};
+pub use observation::{FollowerObservation, Judgement, NodeObservation, Observation};
+pub use role_call::{RoleCall, RoleCallError, follows_head_of, role_call};
+pub use state::{
+    Confirmation, Outcome, Phase, Record, Replicas, Run, Stage, State, Succession, SuccessionStage, Successor,
+};
 pub use world::{EnvironmentWorld, RoleWanted, World};

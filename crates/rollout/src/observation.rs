@@ -7,7 +7,10 @@ use wire::{ByColour, Colour};
 /// One look at the world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
+    /// The head of each environment.
     pub nodes: ByColour<NodeObservation>,
+    /// Its other nodes, if it has any.
+    pub followers: ByColour<Vec<FollowerObservation>>,
     /// How long each node has not answered, ms; 0 when it just did.
     pub silent_ms: ByColour<u64>,
     /// The highest LSN that each node was ever heard to have, from itself or from its follower.
@@ -19,6 +22,18 @@ pub struct Observation {
     /// Result of the last asked proof of the way back: which environment, and `Err` with what failed.
     pub way_back: Option<(Colour, Result<(), String>)>,
     pub judgement: Judgement,
+}
+
+/// One node that is not the head of its environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FollowerObservation {
+    /// Its number in the environment.
+    pub number: u8,
+    pub node: NodeObservation,
+    /// How long it has not answered, ms.
+    pub silent_ms: u64,
+    /// The highest LSN that it was ever heard to have.
+    pub lsn_heard: Lsn,
 }
 
 /// One environment's node.

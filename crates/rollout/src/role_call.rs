@@ -87,6 +87,22 @@ pub fn role_call(
     }
 }
 
+/// Whether a node that is not the head of its environment is to be told to follow `head` in `epoch`. That is a tree: the head
+/// may follow another environment's head itself.
+pub fn follows_head_of(epoch: Epoch, node: &NodeState, (head, peer): (&NodeState, &Peer)) -> bool {
+    let told = matches!(&node.role, Role::Follower { epoch: of, primary } if *of >= epoch && primary == peer);
+    let behind = match &head.role {
+        Role::Primary { epoch: reign } => *reign != epoch || head.dormant,
+        // Ahead of what it is to follow, a node would be taken for one of another history: the head catches up first.
+        Role::Follower { epoch: of, .. } => {
+            let caught_up = head.feed.as_ref().is_some_and(|feed| feed.connected && feed.primary_lsn <= head.lsn);
+            *of < epoch || head.lsn < node.lsn && !caught_up
+        }
+        Role::Sealed { .. } | Role::Waiting => true,
+    };
+    !told && !behind && node.epoch_seen <= epoch
+}
+
 /// A node that does not say what it waits for is of a version that cannot wait.
 fn acknowledge_call(
     epoch: Epoch,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wire::admin::{Epoch, Lsn};
 use wire::document::Spec;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// Finished rollouts remembered in [`State::history`].
 pub const HISTORY_LENGTH_MAX: usize = 50;
@@ -27,6 +27,8 @@ pub struct State {
     /// How often `confirmation` has changed: the number of the word that the primary is told about it.
     #[serde(default)]
     pub confirmation_changes: u64,
+    #[serde(default)]
+    pub replicas: Replicas,
     /// The environment that serves production; changes at the commit of a handover.
     pub active: Colour,
     /// Version each environment shall run; `None`: it shall not run.
@@ -70,6 +72,46 @@ pub enum Confirmation {
     Locking,
     /// It is, all of it.
     Held,
+}
+
+/// What is known of environments of several nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Replicas {
+    /// The number of the node that is the head of each environment: the one that decisions are about. The others follow it.
+    pub heads: ByColour<u8>,
+    /// The follower of the primary whose word [`State::confirmation`] is about; `None`: the other environment's head.
+    pub successor: Option<Successor>,
+    /// The head of the primary's environment is being replaced.
+    pub succession: Option<Succession>,
+    /// A person accepted that replacing it may lose what it alone has.
+    pub loss_accepted: bool,
+}
+
+/// A node of the primary's own environment that is to take its place if need be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Successor {
+    pub number: u8,
+    /// Identity of its data folder: another one with the same number has confirmed nothing.
+    pub node_id: String,
+}
+
+/// One head on its way to being replaced by the node `to` of the same environment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Succession {
+    pub to: u8,
+    pub stage: SuccessionStage,
+    pub since_ms: u64,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuccessionStage {
+    /// No process of the old head may be left.
+    Fencing,
+    /// Committed: the new head becomes primary.
+    Promoting,
 }
 
 /// How a rollout ended.
@@ -179,6 +221,9 @@ impl State {
         if self.confirmation != confirmation {
             self.confirmation_changes += 1;
         }
+        if confirmation == Confirmation::Off {
+            self.replicas.successor = None;
+        }
         self.confirmation = confirmation;
     }
 
@@ -192,6 +237,7 @@ impl State {
             promoted_at: None,
             confirmation: Confirmation::Off,
             confirmation_changes: 0,
+            replicas: Replicas::default(),
             active: Colour::Blue,
             versions: ByColour::new(Some(spec.version.clone()), None),
             phase: Phase::Starting { since_ms: now_ms },
@@ -203,6 +249,25 @@ impl State {
     /// The environment that the rollout under way brings in; without one, the environment that does not serve.
     pub fn candidate(&self) -> Colour {
         self.run.as_ref().map_or(self.active.other(), |run| run.candidate)
+    }
+
+    /// The node of `colour` that decisions are about.
+    pub fn head(&self, colour: Colour) -> Member {
+        Member::new(colour, *self.replicas.heads.get(colour))
+    }
+
+    /// Whose word `confirmation` is about, by name.
+    pub fn confirmer(&self) -> Member {
+        match &self.replicas.successor {
+            Some(successor) => Member::new(self.primary, successor.number),
+            None => self.head(self.primary.other()),
+        }
+    }
+
+    /// The node that must not run, because another one is to become primary without its consent.
+    pub fn fenced_head(&self) -> Option<Member> {
+        let succession = self.replicas.succession.as_ref()?;
+        (succession.stage == SuccessionStage::Fencing).then(|| self.head(self.primary))
     }
 
     /// The version that serves production.

@@ -1,14 +1,23 @@
 //! What shall be so: the platform and the conductor make it true as often as needed; every part is idempotent.
 
-use crate::{Confirmation, Phase, Stage, State};
+use crate::{Confirmation, Phase, Stage, State, Successor};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeMode, Epoch, Lsn};
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// The desired world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct World {
     pub environments: ByColour<EnvironmentWorld>,
+    /// Which node of each environment is its head; the others follow it.
+    #[serde(default)]
+    pub heads: ByColour<u8>,
+    /// This node shall not run.
+    #[serde(default)]
+    pub fenced: Option<Member>,
+    /// Whose word the primary waits for, if it is not the other environment's head.
+    #[serde(default)]
+    pub successor: Option<Successor>,
     /// Share of reads for each environment, percent; together 100.
     pub reads: ByColour<u8>,
     /// Where the router sends writes first; nodes forward what lands elsewhere.
@@ -23,7 +32,7 @@ pub struct World {
 pub struct EnvironmentWorld {
     /// Version that shall run; `None`: nothing shall run.
     pub version: Option<String>,
-    /// What its node shall be; `None`: leave it as it is.
+    /// What its head shall be; `None`: leave it as it is.
     pub role: Option<RoleWanted>,
 }
 
@@ -57,6 +66,9 @@ impl World {
                 version: version(state, colour),
                 role: role(state, colour),
             }),
+            heads: state.replicas.heads,
+            fenced: state.fenced_head(),
+            successor: state.replicas.successor.clone(),
             reads: reads(state),
             writes: writes(state),
             prove_way_back: proves_way_back(state),

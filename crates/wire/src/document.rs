@@ -41,6 +41,8 @@ pub struct Metadata {
 pub struct Spec {
     /// The version that runs first; later ones come by `jadeshift deploy`.
     pub version: String,
+    /// Nodes of each environment: a head, and followers of it that answer reads and can take its place.
+    pub replicas: u8,
     pub mode: Mode,
     /// What each version is. A version that is not listed is the built-in node with default settings.
     pub versions: BTreeMap<String, Version>,
@@ -54,6 +56,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             version: "1.0.0".into(),
+            replicas: 1,
             mode: Mode::default(),
             versions: BTreeMap::new(),
             rollout: Rollout::default(),

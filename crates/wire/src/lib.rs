@@ -10,6 +10,8 @@ pub mod colour;
 pub mod control;
 pub mod document;
 pub mod headers;
+pub mod member;
 pub mod snapshot;
 
 pub use colour::{ByColour, Colour};
+pub use member::Member;

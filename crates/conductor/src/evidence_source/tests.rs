@@ -55,7 +55,7 @@ fn shifting(step: usize, share_percent: u8) -> State {
 
 fn sight(blue: (u64, u64), green: (u64, u64)) -> Sight {
     let counts = |(reads, read_errors)| TrafficCounts { reads, read_errors };
-    let mut sight = Sight::new();
+    let mut sight = Sight::new(ByColour::default());
     sight.traffic = Some(ByColour::new(counts(blue), counts(green)));
     sight
 }

@@ -99,12 +99,12 @@ impl Platform for FakePlatform {
             TrafficCounts { reads: *reads as u64, read_errors: *errors as u64 }
         });
         let environments = ByColour::from_fn(|colour| match &world.environments.get(colour).version {
-            None => WorkloadObservation::Stopped,
-            Some(version) => WorkloadObservation::Running {
+            None => vec![WorkloadObservation::Stopped],
+            Some(version) => vec![WorkloadObservation::Running {
                 version: version.clone(),
                 peer: self.nodes.peers.get(colour).clone(),
                 admin_token: "t".into(),
-            },
+            }],
         });
         Ok(PlatformObservation { environments, reads_in_effect: Some(world.reads), traffic: Some(traffic) })
     }

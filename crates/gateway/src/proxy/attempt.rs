@@ -103,6 +103,7 @@ pub(super) async fn attempt(
     let counters = session.shared.metrics.of(backend.colour);
     match exchange(session, backend, outgoing).await {
         Ok((upstream, response)) => {
+            backend.answered(true);
             let behind = read && own_writes::behind(&response).is_some();
             counters.record(read, response.status().is_server_error() && !behind, started.elapsed());
             if behind {
@@ -113,6 +114,9 @@ pub(super) async fn attempt(
             Ok(Response::from_parts(parts, AnswerBody::passed(incoming, upstream, in_flight, read)))
         }
         Err(failure) => {
+            if failure.is_of_backend() {
+                backend.answered(false);
+            }
             if failure.is_of_backend() && !std::mem::replace(counted.get_mut(backend.colour), true) {
                 counters.record(read, true, started.elapsed());
             }

@@ -1,5 +1,5 @@
-//! A read: to the colour the coin or the header picks, and if that gives no answer, a server error, or does not know who
-//! asks, to the other one.
+//! A read: to a node of the colour the coin or the header picks, and if that gives no answer, a server error, or does not know
+//! who asks, to another one.
 
 use super::Asked;
 use super::attempt::{Failure, attempt};
@@ -23,7 +23,7 @@ pub(super) async fn read(
     let router = &session.shared.router;
     let table = router.current();
     let picked = asked.wanted.or_else(|| table.pick_reader());
-    let Some(first) = picked.and_then(|colour| table.backend(colour)).cloned() else {
+    let Some(first) = picked.and_then(|colour| table.reader(colour)).cloned() else {
         return Err(no_backend(&table, asked.wanted).with_unread(outgoing.into_unread()));
     };
     drop(table);
@@ -36,7 +36,7 @@ pub(super) async fn read(
         Ok(response) => return Ok(response),
         Err(failure) => failure,
     };
-    let second = read.second_choice(&first);
+    let second = read.second_choice(&first, Trouble::NoAnswer);
     let Some(second) = second.filter(|_| failure.is_worth_repeating()) else {
         return Err(failure.into_refusal(&first, session).with_unread_of(read.outgoing));
     };
@@ -45,6 +45,15 @@ pub(super) async fn read(
         Ok(response) => Ok(response),
         Err(failure) => Err(failure.into_refusal(&second, session).with_unread_of(read.outgoing)),
     }
+}
+
+/// Why one answer is not enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    NoAnswer,
+    Error,
+    /// It has not what the client wrote, or does not know who asks.
+    Lags,
 }
 
 /// A read on its way.
@@ -82,16 +91,18 @@ impl Read<'_> {
 
     /// The other colour may have a better answer: it is a server error, or a follower does not know a credential. That one
     /// may be a login of a moment ago, a write like others, but of nobody who was known before it.
-    fn is_doubtful(&self, answer: &Response<AnswerBody>, of: &Backend) -> bool {
-        let reigns = |colour| self.session.shared.router.current().routing.primary == Some(colour);
+    fn is_doubtful(&self, answer: &Response<AnswerBody>, of: &Arc<Backend>) -> bool {
         let status = answer.status();
-        status.is_server_error() || status == StatusCode::UNAUTHORIZED && reigns(of.colour.other())
+        status.is_server_error()
+            || status == StatusCode::UNAUTHORIZED && self.session.shared.router.current().is_follower(of)
     }
 
     /// The other colour's answer, if it has a better one than the first. A server error was counted against the first already,
     /// unless that only lags: what is repeated here hides nothing from those who judge.
     async fn unless_better(mut self, error: Response<AnswerBody>, first: &Arc<Backend>) -> Response<AnswerBody> {
-        let Some(second) = self.second_choice(first) else { return error };
+        let lags = error.status() == StatusCode::UNAUTHORIZED || own_writes::behind(&error).is_some();
+        let trouble = if lags { Trouble::Lags } else { Trouble::Error };
+        let Some(second) = self.second_choice(first, trouble) else { return error };
         self.session.shared.metrics.reads_repeated.fetch_add(1, Ordering::Relaxed);
         match self.ask(&second).await {
             Ok(response) if !response.status().is_server_error() => response,
@@ -99,15 +110,31 @@ impl Read<'_> {
         }
     }
 
-    /// The other colour, or the same one if it has another address by now. Who asked for a colour by header gets no other.
-    fn second_choice(&self, first: &Arc<Backend>) -> Option<Arc<Backend>> {
+    /// Who may do better. A node that gives no answer is stood in for by one of its own colour, if there is one; an error may
+    /// be that colour's fault, so the other is asked; what a follower lacks, the primary has. Who asked for a colour by header
+    /// gets no other.
+    fn second_choice(&self, first: &Arc<Backend>, trouble: Trouble) -> Option<Arc<Backend>> {
         if !self.outgoing.is_here() {
             return None;
         }
         let table = self.session.shared.router.current();
-        let colours = [first.colour.other(), first.colour];
-        let allowed = colours.into_iter().filter(|&colour| self.wanted.is_none_or(|wanted| wanted == colour));
-        allowed.filter_map(|colour| table.backend(colour)).find(|backend| !Arc::ptr_eq(backend, first)).cloned()
+        let (own, other) = (first.colour, first.colour.other());
+        let primary = table.routing.primary.and_then(|primary| table.backend(primary));
+        let well = |backend: &&Arc<Backend>| !backend.is_left_out();
+        let candidates: [Option<&Arc<Backend>>; 3] = match trouble {
+            Trouble::NoAnswer => {
+                let beside = table.nodes(own).filter(well).find(|backend| !Arc::ptr_eq(backend, first));
+                let beside = beside.filter(|_| !table.routing.others.get(own).is_empty());
+                [beside, table.reader(other), table.backend(own)]
+            }
+            Trouble::Lags => [primary, table.backend(other), table.backend(own)],
+            Trouble::Error => {
+                let beside = table.nodes(own).find(|backend| !Arc::ptr_eq(backend, first));
+                [table.reader(other), table.backend(own), beside]
+            }
+        };
+        let allowed = |backend: &&Arc<Backend>| self.wanted.is_none_or(|wanted| wanted == backend.colour);
+        candidates.into_iter().flatten().filter(allowed).find(|backend| !Arc::ptr_eq(backend, first)).cloned()
     }
 }
 

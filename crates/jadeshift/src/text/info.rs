@@ -4,8 +4,8 @@ use super::table::{Table, grouped, megabytes};
 use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
 use rollout::{Confirmation, Outcome};
-use wire::Colour;
 use wire::admin::Role;
+use wire::{Colour, Member};
 
 /// Finished rollouts shown.
 const HISTORY_SHOWN: usize = 5;
@@ -29,11 +29,18 @@ fn head(info: &Info, now_ms: u64) -> String {
 fn environments(info: &Info) -> String {
     let names = ["", "version", "role", "reads", "answered", "errors", "lsn", "behind", "vectors", "memory"];
     let mut table = Table::with_header(&names).align_right(&[3, 4, 5, 6, 7, 8, 9]);
-    for colour in Colour::BOTH {
-        let node = info.nodes.get(colour);
+    let others = |colour| info.followers.get(colour).iter().map(|other| (other.member, &other.node));
+    let all = Colour::BOTH.into_iter().flat_map(|colour| {
+        let head = Member::new(colour, *info.heads.get(colour));
+        std::iter::once((head, info.nodes.get(colour))).chain(others(colour))
+    });
+    for (member, node) in all {
+        let colour = member.colour;
+        let is_head = *info.heads.get(colour) == member.number;
         let up = node.status == NodeStatus::Up;
         let shown = |text: String| if up { text } else { "-".into() };
-        let traffic = info.traffic.as_ref().map(|traffic| *traffic.get(colour));
+        // What is counted of an environment stands beside its head.
+        let traffic = info.traffic.as_ref().filter(|_| is_head).map(|traffic| *traffic.get(colour));
         let counted = |count: Option<u64>| count.map_or("-".into(), grouped);
         let behind = match (node.lag_records, node.lag_ms) {
             (Some(records), Some(ms)) if records > 0 => format!("{} ({})", grouped(records), span(ms)),
@@ -41,10 +48,13 @@ fn environments(info: &Info) -> String {
             (None, _) => "-".into(),
         };
         table.row([
-            format!("{colour}{}", if info.active == colour { " (active)" } else { "" }),
+            format!("{member}{}", if info.active == colour && is_head { " (active)" } else { "" }),
             node.version_running.clone().unwrap_or_else(|| "-".into()),
             role(node),
-            format!("{} %", info.share_in_effect.as_ref().unwrap_or(&info.share_percent).get(colour)),
+            match is_head {
+                true => format!("{} %", info.share_in_effect.as_ref().unwrap_or(&info.share_percent).get(colour)),
+                false => "-".into(),
+            },
             counted(traffic.map(|counts| counts.reads)),
             counted(traffic.map(|counts| counts.read_errors)),
             shown(grouped(node.lsn)),
@@ -70,7 +80,8 @@ pub fn role(node: &NodeInfo) -> String {
 
 /// What an acknowledged write can rely on, where that is more than the primary's disk.
 fn confirmation(info: &Info, now_ms: u64) -> Option<String> {
-    let (primary, other) = (info.primary, info.primary.other());
+    let primary = Member::new(info.primary, *info.heads.get(info.primary));
+    let other = info.confirmer.unwrap_or_else(|| info.primary.other().into());
     match info.confirmation {
         Confirmation::Off => None,
         Confirmation::Held => Some(format!("every acknowledged write is on both disks, {primary} and {other}\n")),
@@ -105,12 +116,13 @@ fn rollout_under_way(info: &Info) -> Option<String> {
 
 fn trouble(info: &Info) -> Option<String> {
     let mut lines = String::new();
-    for colour in Colour::BOTH {
-        let node = info.nodes.get(colour);
+    let heads = Colour::BOTH.map(|colour| (Member::new(colour, *info.heads.get(colour)), info.nodes.get(colour)));
+    let others = Colour::BOTH.into_iter().flat_map(|colour| info.followers.get(colour));
+    for (name, node) in heads.into_iter().chain(others.map(|other| (other.member, &other.node))) {
         // A node that shall not run needs no explanation.
         let explained = node.why.as_ref().filter(|_| node.status == NodeStatus::Silent);
         for why in explained.into_iter().chain(&node.failed) {
-            lines.push_str(&format!("{colour}: {why}\n"));
+            lines.push_str(&format!("{name}: {why}\n"));
         }
     }
     if let Some(error) = &info.last_error {

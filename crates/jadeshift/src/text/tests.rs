@@ -1,12 +1,12 @@
 use super::health::{Endpoint, EnvironmentHealth, Health};
 use super::*;
-use conductor::{Info, NodeInfo, NodeStatus, TrafficCounts};
+use conductor::{FollowerInfo, Info, NodeInfo, NodeStatus, TrafficCounts};
 use evidence::Verdict;
 use rollout::{Outcome, Phase, Record, Run, Stage};
 use wire::admin::{Peer, RecordVersion, Rehash, Role};
 use wire::control::{Difference, Differences, Verified, VerifiedEnvironment};
 use wire::snapshot::Place;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
@@ -68,6 +68,9 @@ fn shifting() -> Info {
         share_percent: ByColour::new(50, 50),
         share_in_effect: Some(ByColour::new(50, 50)),
         nodes: ByColour::new(node(Role::Primary { epoch: 3 }, "1.0.0"), follower),
+        heads: ByColour::default(),
+        followers: ByColour::default(),
+        confirmer: None,
         traffic: Some(ByColour::new(
             TrafficCounts { reads: 31_204, read_errors: 0 },
             TrafficCounts { reads: 963, read_errors: 2 },
@@ -115,6 +118,37 @@ ended (UTC)  version  on     outcome      took  reason
 22:12:20     1.1.0    green  rolled back  30 s  9 of 400 replayed searches were bad
 ",
     );
+}
+
+#[test]
+fn info_of_environments_of_several_nodes() {
+    let peer = Peer { admin: "127.0.0.1:40002".into(), http: "127.0.0.1:40001".into() };
+    let role = Role::Follower { epoch: 3, primary: peer };
+    let behind = NodeInfo { lsn: 12_340, lag_records: Some(5), lag_ms: Some(2), ..node(role, "1.0.0") };
+    let silent = NodeInfo { status: NodeStatus::Silent, why: Some("connection refused".into()), ..behind.clone() };
+    let follower = |number, node| FollowerInfo { member: Member::new(Colour::Blue, number), node };
+    let stable = Info {
+        phase: Phase::Stable,
+        why: "blue serves version 1.0.0; green does not run".into(),
+        confirmation: rollout::Confirmation::Held,
+        heads: ByColour::new(1, 0),
+        followers: ByColour::new(vec![follower(0, behind), follower(2, silent)], Vec::new()),
+        confirmer: Some(Colour::Blue.into()),
+        run: None,
+        verdicts: Vec::new(),
+        history: Vec::new(),
+        ..shifting()
+    };
+    let text = info(&stable, NOW_MS);
+    for line in [
+        "blue-1 (active)  1.0.0    primary, epoch 3    50 %    31,204       0  12,345          -   10,000  81.3 MB",
+        "blue             1.0.0    follower, epoch 3      -         -       -  12,340   5 (2 ms)   10,000  81.3 MB",
+        "blue-2           1.0.0    silent                 -         -       -       -   5 (2 ms)        -        -",
+        "every acknowledged write is on both disks, blue-1 and blue",
+        "blue-2: connection refused",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in\n{text}");
+    }
 }
 
 #[test]

@@ -1,18 +1,8 @@
 //! The new primary is gone right after the switch, under load, and what it acknowledged is not.
 
 use crate::home::{Home, processes_below, signal, until};
-use bytes::Bytes;
-use client::Http;
-use http_body_util::Full;
+use crate::load::Load;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
-
-const WRITERS: usize = 4;
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn document(handover: &str) -> String {
     format!(
@@ -31,103 +21,6 @@ spec:
   local: {{gateway: '127.0.0.1:0'}}
 "
     )
-}
-
-/// Clients that write through the gateway and remember what was acknowledged.
-struct Load {
-    runtime: Runtime,
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicUsize>,
-    writers: Vec<JoinHandle<Vec<String>>>,
-    api: Api,
-}
-
-#[derive(Clone)]
-struct Api {
-    http: Http,
-    gateway: String,
-    token: String,
-    database: String,
-}
-
-impl Api {
-    async fn call(&self, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
-        let request = hyper::Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.gateway))
-            .header("authorization", format!("Bearer {}", self.token))
-            .body(Full::new(Bytes::from(body.to_string())))
-            .unwrap();
-        let answer = self.http.whole(request, TIMEOUT, 16 << 20).await.ok()?;
-        Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
-    }
-
-    fn vectors(&self) -> String {
-        format!("/v1/databases/{}/vectors", self.database)
-    }
-}
-
-impl Load {
-    fn start(gateway: &str) -> Load {
-        let runtime = Runtime::new().unwrap();
-        let mut api = Api { http: Http::new(), gateway: gateway.into(), token: String::new(), database: String::new() };
-        runtime.block_on(async {
-            let account = json!({"username": "writer", "password": "writer-secret"});
-            api.call("POST", "/v1/auth/register", &account).await.unwrap();
-            let (_, login) = api.call("POST", "/v1/auth/login", &account).await.unwrap();
-            api.token = login["token"].as_str().unwrap().into();
-            let wanted = json!({"name": "load", "vectorDimension": 2});
-            let (_, made) = api.call("POST", "/v1/databases", &wanted).await.unwrap();
-            api.database = made["databaseId"].as_str().unwrap().into();
-        });
-        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let writers = (0..WRITERS)
-            .map(|writer| {
-                let (api, stop, acknowledged) = (api.clone(), stop.clone(), acknowledged.clone());
-                runtime.spawn(async move {
-                    let mut mine = Vec::new();
-                    for number in 0.. {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let id = format!("w{writer}-{number}");
-                        let vector = json!({"id": id, "values": [writer, number]});
-                        if api.call("POST", &api.vectors(), &vector).await.is_some_and(|(status, _)| status == 201) {
-                            mine.push(id);
-                            acknowledged.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    mine
-                })
-            })
-            .collect();
-        Load { runtime, stop, acknowledged, writers, api }
-    }
-
-    /// So many more were acknowledged.
-    fn until_more(&self, more: usize) {
-        let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
-        until("more writes are acknowledged", || self.acknowledged.load(Ordering::Relaxed) >= wanted);
-    }
-
-    /// Ends it, and gives the acknowledged writes and those of them that are not there.
-    fn finish(self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.runtime.block_on(async {
-            let (mut all, mut lost) = (0, Vec::new());
-            for writer in self.writers {
-                for id in writer.await.unwrap() {
-                    all += 1;
-                    let path = format!("{}/{id}", self.api.vectors());
-                    match self.api.call("GET", &path, &Value::Null).await {
-                        Some((200, _)) => (),
-                        other => lost.push(format!("{id}: {other:?}")),
-                    }
-                }
-            }
-            (all, lost)
-        })
-    }
 }
 
 /// Blue was replaced by green a moment ago, under load.

@@ -2,4 +2,6 @@
 
 mod home;
 mod lifecycle;
+mod load;
 mod lost_primary;
+mod replicas;

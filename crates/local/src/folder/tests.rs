@@ -11,6 +11,7 @@ fn state(generation: u64) -> State {
         promoted_at: None,
         confirmation: rollout::Confirmation::Off,
         confirmation_changes: 0,
+        replicas: rollout::Replicas::default(),
         active: Colour::Blue,
         versions: ByColour::new(Some("1.0.0".into()), None),
         phase: Phase::Stable,

@@ -9,7 +9,7 @@ use crate::process::{self, Identity};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Child;
-use wire::Colour;
+use wire::{Colour, Member};
 
 /// Why a process was not started.
 #[derive(Debug, thiserror::Error)]
@@ -37,44 +37,51 @@ impl BeginError {
     }
 }
 
-/// Starts `launch`. Blocks for the disk. `first` is the other environment's process, if one runs.
+/// A node that runs, and how many more of its size are about to.
+pub(super) struct Beside {
+    pub member: Member,
+    pub process: Identity,
+    pub more: u64,
+}
+
+/// Starts `launch`. Blocks for the disk. `beside`: what runs already, if something does.
 pub(super) fn begin(
     options: &SupervisorOptions,
-    colour: Colour,
+    member: Member,
     launch: &Launch,
     before: Option<Started>,
-    first: Option<Identity>,
+    beside: Option<Beside>,
 ) -> Result<(Child, Identity, Started), BeginError> {
     let folder = &options.folder;
-    folder.create_data(colour)?;
+    folder.create_data(member)?;
     let again = before.as_ref().is_some_and(|before| before.launch.serves_as(launch));
     // What ran before had its room; above all, an environment that serves must not stay down for a reserve.
-    if let Some(first) = first
-        && (!again || folder.data_is_empty(colour)?)
+    if let Some(Beside { member: first, process, more }) = beside
+        && (!again || folder.data_is_empty(member)?)
     {
-        capacity::check(&first, &folder.data(colour.other()), &folder.data(colour))?;
+        capacity::check(&process, &folder.data(first), &folder.data(member), more)?;
     }
-    let addresses = addresses(options, colour, before.map(|before| before.addresses))?;
-    folder.remove_ready(colour)?;
+    let addresses = addresses(options, member, before.map(|before| before.addresses))?;
+    folder.remove_ready(member)?;
     let mut started = Started { launch: launch.clone(), process: None, addresses, served: false };
     if !again {
-        started.store(folder, colour)?;
+        started.store(folder, member)?;
     }
-    let log = folder.open_log(colour)?;
-    let mut command = launch.command(&options.node_program, addresses, &node_files(folder, colour));
+    let log = folder.open_log(member)?;
+    let mut command = launch.command(&options.node_program, addresses, &node_files(folder, member));
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |source| BeginError::Spawn { program: program.clone(), source };
     command.stdout(log.try_clone().map_err(failed)?).stderr(log);
     let (child, identity) = process::spawn(&mut command).map_err(failed)?;
-    tracing::info!(%colour, version = launch.version, pid = identity.pid, "started the node");
+    tracing::info!(%member, version = launch.version, pid = identity.pid, "started the node");
     started.process = Some(identity.clone());
-    started.note(folder, colour);
+    started.note(folder, member);
     Ok((child, identity, started))
 }
 
 /// Fixed ports as the document says; picked ones as they were the last time, unless something else has them now.
-fn addresses(options: &SupervisorOptions, colour: Colour, before: Option<Addresses>) -> Result<Addresses, BeginError> {
-    let [http, admin] = configured(colour, options.local.node(colour)).map_err(BeginError::Address)?;
+fn addresses(options: &SupervisorOptions, member: Member, before: Option<Addresses>) -> Result<Addresses, BeginError> {
+    let [http, admin] = configured(member, &options.local).map_err(BeginError::Address)?;
     Ok(Addresses {
         http: address(http, before.map(|before| before.http))?,
         admin: address(admin, before.map(|before| before.admin))?,
@@ -97,12 +104,12 @@ fn address((configured, field): (SocketAddr, String), before: Option<SocketAddr>
     }
 }
 
-fn node_files(folder: &Folder, colour: Colour) -> NodeFiles {
+fn node_files(folder: &Folder, member: Member) -> NodeFiles {
     NodeFiles {
-        data: folder.data(colour),
+        data: folder.data(member),
         admin_token: folder.admin_token_path(),
         admin_password: folder.admin_password_path(),
-        ready: folder.ready_path(colour),
+        ready: folder.ready_path(member),
     }
 }
 
@@ -113,7 +120,7 @@ pub(crate) fn check_addresses(local: &wire::document::Local) -> Result<(), Super
     })?;
     let mut all: Vec<(SocketAddr, String)> = vec![(gateway, "spec.local.gateway".into())];
     for colour in Colour::BOTH {
-        all.extend(configured(colour, local.node(colour)).map_err(SupervisorError::Address)?);
+        all.extend(configured(colour.into(), local).map_err(SupervisorError::Address)?);
     }
     for (position, (address, field)) in all.iter().enumerate() {
         if let Some((_, other)) = all[..position].iter().find(|(other, _)| address.port() != 0 && other == address) {

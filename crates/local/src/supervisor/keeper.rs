@@ -1,17 +1,17 @@
-//! One environment's process: started, watched, started again, stopped.
+//! One node's process: started, watched, started again, stopped.
 
 use super::adopt::{Found, find};
-use super::begin::{BeginError, begin};
+use super::begin::{BeginError, Beside, begin};
 use super::end::{Manner, end, falls_silent};
 use super::record::Started;
-use super::{DRAIN_MAX, Drain, Running, Status, SupervisorError, SupervisorOptions, Wanted};
+use super::{DRAIN_MAX, Drain, Running, Status, Statuses, SupervisorError, SupervisorOptions, Wanted};
 use crate::launch::{Addresses, Launch, READY_FLAG, Ready, reachable};
 use crate::process::{self, Process};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wire::Colour;
+use wire::Member;
 use wire::admin::{Lsn, NodeState};
 
 /// Pauses between looks at a process on its way up: short at first, for then it usually takes milliseconds.
@@ -20,12 +20,13 @@ const POLL_MAX: Duration = Duration::from_millis(100);
 /// Longest time for one call of a node.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Owns one environment's process.
+/// Owns one node's process.
 pub(super) struct Keeper {
-    colour: Colour,
+    member: Member,
     options: Arc<SupervisorOptions>,
     status: watch::Sender<Status>,
-    other: watch::Receiver<Status>,
+    /// Of all nodes.
+    others: Statuses,
     admin_token: String,
     http: client::Http,
     record: Option<Started>,
@@ -56,16 +57,16 @@ enum Progress {
 impl Keeper {
     /// Takes over the process that runs already, if one does and it answers; one that does not is ended.
     pub async fn adopt(
-        colour: Colour,
+        member: Member,
         options: Arc<SupervisorOptions>,
         status: watch::Sender<Status>,
-        other: watch::Receiver<Status>,
+        others: Statuses,
     ) -> Result<Self, SupervisorError> {
         let admin_token = options.folder.admin_token()?;
-        let Found { record, process, strays } = find(&options, colour)?;
+        let Found { record, process, strays } = find(&options, member)?;
         let http = client::Http::new();
         let mut keeper =
-            Self { colour, options, status, other, admin_token, http, record, kept: None, crashes: 0, found_lsn: 0 };
+            Self { member, options, status, others, admin_token, http, record, kept: None, crashes: 0, found_lsn: 0 };
         for stray in strays {
             keeper.end_stray(stray).await?;
         }
@@ -88,16 +89,16 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                tracing::warn!(%colour, %error, "the node that was found running cannot be used");
+                tracing::warn!(%member, %error, "the node that was found running cannot be used");
                 false
             }
         };
         if !usable {
-            tracing::warn!(%colour, pid, "the node that was found running does not answer");
+            tracing::warn!(%member, pid, "the node that was found running does not answer");
             keeper.end_stray(kept.process).await?;
             return Ok(keeper);
         }
-        tracing::info!(%colour, pid, "took over the running node");
+        tracing::info!(%member, pid, "took over the running node");
         keeper.publish_running(&kept);
         keeper.kept = Some(kept);
         Ok(keeper)
@@ -151,13 +152,9 @@ impl Keeper {
             let status = Status::Crashed { version: launch.version, why: error.to_string(), refused: true };
             return self.pause(status, wishes).await;
         }
-        let first = match &*self.other.borrow() {
-            Status::Running(running) => Some(running.process.clone()),
-            _ => None,
-        };
-        let (options, colour, before) = (self.options.clone(), self.colour, self.record.clone());
+        let (options, member, before, beside) = (self.options.clone(), self.member, self.record.clone(), self.beside());
         let version = launch.version.clone();
-        let begun = tokio::task::spawn_blocking(move || begin(&options, colour, &launch, before, first)).await;
+        let begun = tokio::task::spawn_blocking(move || begin(&options, member, &launch, before, beside)).await;
         match begun.unwrap_or(Err(BeginError::BrokenOff)) {
             Ok((child, identity, record)) => {
                 let process = Process::of_child(child, identity);
@@ -172,6 +169,25 @@ impl Keeper {
                 self.pause(status, wishes).await;
             }
         }
+    }
+
+    /// A node that runs and tells how large this one may become: one of the other environment, if that runs. Those of this
+    /// one's environment that do not run yet are about to be started with it.
+    fn beside(&self) -> Option<Beside> {
+        let runs = |member: &Member| match &*self.others.get(member)?.borrow() {
+            Status::Running(running) => Some(running.process.clone()),
+            _ => None,
+        };
+        let colour = self.member.colour;
+        let others = self.others.keys().filter(|other| **other != self.member);
+        let of_other =
+            others.clone().find_map(|other| runs(other).filter(|_| other.colour != colour).map(|it| (other, it)));
+        let own = || others.clone().find_map(|other| runs(other).map(|process| (other, process)));
+        let (member, process) = of_other.or_else(own)?;
+        let more = others
+            .clone()
+            .filter(|other| other.colour == colour && other.number < self.options.replicas && runs(other).is_none());
+        Some(Beside { member: *member, process, more: more.count() as u64 })
     }
 
     /// Returns when the process ended or something else is wanted.
@@ -233,7 +249,7 @@ impl Keeper {
         self.crashes = self.crashes.saturating_add(1);
         if let Status::Crashed { version, why, .. } = &crashed {
             let pause_ms = pause.as_millis() as u64;
-            tracing::warn!(colour = %self.colour, version, why, pause_ms, "the node does not run");
+            tracing::warn!(member = %self.member, version, why, pause_ms, "the node does not run");
         }
         self.status.send_replace(crashed);
         tokio::select! {
@@ -256,7 +272,7 @@ impl Keeper {
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(DRAIN_MAX, drain.drain(self.colour)) => {}
+            _ = tokio::time::timeout(DRAIN_MAX, drain.drain(self.member)) => {}
             _ = kept.process.ended() => {}
             () = silent => answers = false,
         }
@@ -268,25 +284,25 @@ impl Keeper {
             self.kept = Some(kept);
             return;
         }
-        drain.cut(self.colour);
+        drain.cut(self.member);
         let pid = kept.process.identity().pid;
         let manner = match &admin {
             Some(admin) if answers => Manner::Asked(admin),
             _ => Manner::Silent,
         };
         if !end(&mut kept.process, manner, &patience).await {
-            tracing::error!(colour = %self.colour, pid, "the node does not end, not even by SIGKILL; trying again");
+            tracing::error!(member = %self.member, pid, "the node does not end, not even by SIGKILL; trying again");
             self.kept = Some(kept);
             return;
         }
-        tracing::info!(colour = %self.colour, pid, "the node has ended");
+        tracing::info!(member = %self.member, pid, "the node has ended");
         self.forget();
         self.crashes = 0;
     }
 
     /// Ends whatever else was started for this environment's data. While one lives, nothing counts as stopped.
     async fn end_strays(&mut self) -> Result<(), SupervisorError> {
-        let ready_path = self.options.folder.ready_path(self.colour);
+        let ready_path = self.options.folder.ready_path(self.member);
         let found = tokio::task::spawn_blocking(move || process::started_with(READY_FLAG, &ready_path)).await;
         let found = found.map_err(std::io::Error::other).flatten().map_err(SupervisorError::Look)?;
         for stray in found.into_iter().filter_map(Process::attach) {
@@ -296,12 +312,12 @@ impl Keeper {
     }
 
     async fn end_stray(&mut self, mut stray: Process) -> Result<(), SupervisorError> {
-        let (colour, pid) = (self.colour, stray.identity().pid);
-        tracing::warn!(%colour, pid, "ending a process on this environment's data that should not be there");
+        let (member, pid) = (self.member, stray.identity().pid);
+        tracing::warn!(%member, pid, "ending a process on this environment's data that should not be there");
         if end(&mut stray, Manner::Told, &self.options.patience).await {
             Ok(())
         } else {
-            Err(SupervisorError::Unstoppable { colour, pid })
+            Err(SupervisorError::Unstoppable { member, pid })
         }
     }
 
@@ -309,7 +325,7 @@ impl Keeper {
     fn forget(&mut self) {
         if let Some(record) = &mut self.record {
             record.process = None;
-            record.note(&self.options.folder, self.colour);
+            record.note(&self.options.folder, self.member);
         }
     }
 
@@ -333,7 +349,7 @@ impl Keeper {
         match self.admin()?.state().await {
             Ok(state) => Some(state),
             Err(error) => {
-                tracing::debug!(colour = %self.colour, %error, "no answer yet");
+                tracing::debug!(member = %self.member, %error, "no answer yet");
                 None
             }
         }
@@ -341,9 +357,9 @@ impl Keeper {
 
     /// Reads which addresses process `pid` got, if it has said so.
     fn read_ready(&self, pid: u32) -> Result<Option<Addresses>, SupervisorError> {
-        let Some(ready) = self.options.folder.load_ready::<Ready>(self.colour)? else { return Ok(None) };
+        let Some(ready) = self.options.folder.load_ready::<Ready>(self.member)? else { return Ok(None) };
         if ready.pid != pid {
-            return Err(SupervisorError::WrongProcess { colour: self.colour, started: pid, ready: ready.pid });
+            return Err(SupervisorError::WrongProcess { member: self.member, started: pid, ready: ready.pid });
         }
         Ok(Some(Addresses { http: ready.http, admin: ready.admin }))
     }
@@ -354,7 +370,7 @@ impl Keeper {
             && record.addresses != addresses
         {
             record.addresses = addresses;
-            record.note(&self.options.folder, self.colour);
+            record.note(&self.options.folder, self.member);
         }
     }
 
@@ -363,13 +379,13 @@ impl Keeper {
             && !record.served
         {
             record.served = true;
-            record.note(&self.options.folder, self.colour);
+            record.note(&self.options.folder, self.member);
         }
     }
 
     /// `what` with the last line of the node's log, which usually says why.
     fn last_words(&self, what: &str) -> String {
-        match self.options.folder.last_log_line(self.colour) {
+        match self.options.folder.last_log_line(self.member) {
             Some(line) => format!("{what}; its log ends: {line}"),
             None => what.to_string(),
         }

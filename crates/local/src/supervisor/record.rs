@@ -1,10 +1,10 @@
-//! What the folder remembers about the process of one environment.
+//! What the folder remembers about the process of one node.
 
 use crate::folder::{Folder, FolderError};
 use crate::launch::{Addresses, Launch};
 use crate::process::Identity;
 use serde::{Deserialize, Serialize};
-use wire::Colour;
+use wire::Member;
 
 /// Content of `blue.json` and `green.json`. The launch is written before a process is started with it, so whatever process
 /// of this folder is found was started with it.
@@ -22,18 +22,18 @@ pub(super) struct Started {
 }
 
 impl Started {
-    pub fn load(folder: &Folder, colour: Colour) -> Result<Option<Self>, FolderError> {
-        folder.load_record(colour)
+    pub fn load(folder: &Folder, member: Member) -> Result<Option<Self>, FolderError> {
+        folder.load_record(member)
     }
 
-    pub fn store(&self, folder: &Folder, colour: Colour) -> Result<(), FolderError> {
-        folder.store_record(colour, self)
+    pub fn store(&self, folder: &Folder, member: Member) -> Result<(), FolderError> {
+        folder.store_record(member, self)
     }
 
     /// Stores what could be found out again; losing it (the disk may be full) costs only time.
-    pub fn note(&self, folder: &Folder, colour: Colour) {
-        if let Err(error) = self.store(folder, colour) {
-            tracing::warn!(%colour, %error, "what runs could not be noted");
+    pub fn note(&self, folder: &Folder, member: Member) {
+        if let Err(error) = self.store(folder, member) {
+            tracing::warn!(%member, %error, "what runs could not be noted");
         }
     }
 }

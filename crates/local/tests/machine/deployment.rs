@@ -4,6 +4,7 @@ use crate::place::{Place, ask, get, patience, program, until, until_async};
 use crate::runner::tests;
 use local::supervisor::{Running, Status};
 use local::{Downed, FolderError, ShutdownMode, Up, UpError, UpOptions, down};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -231,12 +232,12 @@ async fn down_ends_what_a_killed_up_left() {
     let Downed::Ended { nodes } = down(place.folder.root(), patience()).await.unwrap() else {
         panic!("nobody is told")
     };
-    assert_eq!((nodes.blue, nodes.green), (Some(node.pid), None));
+    assert_eq!(nodes, BTreeMap::from([("blue".to_string(), node.pid)]));
     assert_eq!(place.processes(), []);
     assert!(place.log(Blue).contains("stopped when asked"));
     // Once more: there is nothing to end, and that is no error.
     let again = down(place.folder.root(), patience()).await.unwrap();
-    assert_eq!(again, Downed::Ended { nodes: wire::ByColour::new(None, None) });
+    assert_eq!(again, Downed::Ended { nodes: BTreeMap::new() });
     assert_eq!(down(&place.folder.root().join("elsewhere"), patience()).await.unwrap(), Downed::NoDeployment);
     assert!(!place.folder.root().join("elsewhere").exists());
 }

@@ -46,6 +46,7 @@ impl Place {
 
     pub async fn adopt(&self) -> Adopted {
         Adopted::find(SupervisorOptions {
+            replicas: 1,
             folder: self.folder.clone(),
             local: self.document.spec.local.clone(),
             node_program: program(),

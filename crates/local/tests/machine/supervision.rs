@@ -87,7 +87,7 @@ async fn a_crashed_node_is_started_again_at_its_addresses() {
     let supervisor = place.supervise().await;
     supervisor.want(Blue, place.run("1.0.0", false));
     let blue = running(&supervisor, Blue, None).await;
-    let mut status = supervisor.watch(Blue);
+    let mut status = supervisor.watch(Blue).unwrap();
     signal(&blue.process, "-KILL");
     let crashed = status.wait_for(|status| !matches!(status, Status::Running(_))).await.unwrap().clone();
     let Status::Crashed { version, why, refused: false } = crashed else { panic!("{crashed:?}") };

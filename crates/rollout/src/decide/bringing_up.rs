@@ -46,7 +46,8 @@ pub(super) fn seeding(look: &Look, since_ms: u64) -> Next {
 /// The candidate keeps up.
 pub(super) fn following(look: &Look, since_ms: u64) -> Next {
     let candidate = look.candidate();
-    match look.near(candidate) {
+    let kept_up = look.near(candidate).and_then(|lag| look.companions_follow(candidate).map(|()| lag));
+    match kept_up {
         Ok(lag) => {
             let allowed = look.spec.rollout.lag_records_max;
             let why = format!("{candidate} is {lag} records behind, within the {allowed} allowed; it is checked");

@@ -37,7 +37,9 @@ fn instead(look: &Look, reason: &str, waiting: String, trouble: String) -> Next 
     }
     let accepted = look.state.run.as_ref().is_some_and(|run| run.accept_loss);
     let because = match look.state.confirmation {
-        Confirmation::Held => format!("{to} has every write that {gone} acknowledged"),
+        Confirmation::Held if look.state.replicas.successor.is_none() => {
+            format!("{to} has every write that {gone} acknowledged")
+        }
         _ if accepted => format!("a person accepted the loss of {}", at_stake(look, gone)),
         _ => {
             return look.stay(format!(

@@ -177,6 +177,7 @@ impl Handover<'_> {
             state.promoted_at = Some(lsn);
             state.active = to;
             self.stage(state, Stage::Promoting { lsn, digest: digest.into() });
+            state.replicas.successor = None;
             state.confirm(confirming::at_commit(look, state));
             if let Some(run) = &mut state.run
                 && run.candidate == to

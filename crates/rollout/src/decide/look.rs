@@ -1,11 +1,12 @@
 //! One look at everything a decision depends on, and the sentences about it.
 
+use super::succession;
 use crate::text::{self, span};
 use crate::{NodeObservation, Observation, Phase, State, transition};
 use evidence::Outcome;
-use wire::Colour;
-use wire::admin::{NodeState, Role};
+use wire::admin::{FeedState, NodeState, Role};
 use wire::document::Spec;
+use wire::{Colour, Member};
 
 /// How long a side that gets reads may not answer before they are taken away from it, ms. The router protects them
 /// meanwhile.
@@ -118,6 +119,28 @@ impl Look<'_> {
         Ok(announced.saturating_sub(node.lsn))
     }
 
+    /// The other nodes of the environment answer reads, too.
+    pub fn companions_follow(&self, colour: Colour) -> Result<(), String> {
+        for seen in self.seen.followers.get(colour) {
+            let name = Member::new(colour, seen.number);
+            let NodeObservation::Up { state, .. } = &seen.node else {
+                return Err(format!("{name} does not answer yet"));
+            };
+            let (head, feed) = (self.state.head(colour), state.feed.as_ref());
+            match feed {
+                Some(FeedState { seeding: Some(seeding), .. }) => {
+                    return Err(format!(
+                        "{name} has received {} of {} records",
+                        seeding.records, seeding.records_total
+                    ));
+                }
+                Some(feed) if feed.connected && state.ready => (),
+                _ => return Err(format!("{name} does not follow {head} yet")),
+            }
+        }
+        Ok(())
+    }
+
     /// The node follows within the allowed lag.
     pub fn near(&self, colour: Colour) -> Result<u64, String> {
         let lag = self.follows(colour)?;
@@ -155,7 +178,9 @@ impl Look<'_> {
             }
             // When neither answers, the fault is as likely on our side, and there is nowhere to go.
             Err(why) => {
-                let gone = *self.seen.silent_ms.get(suspect) > SILENCE_MS_MAX && self.up(suspect.other()).is_ok();
+                let gone = *self.seen.silent_ms.get(suspect) > SILENCE_MS_MAX
+                    && self.up(suspect.other()).is_ok()
+                    && !succession::has_stand_in(self, suspect);
                 gone.then_some(why)
             }
         }

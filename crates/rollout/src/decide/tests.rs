@@ -6,3 +6,4 @@ mod explore;
 mod rules;
 pub(crate) mod scene;
 mod script;
+mod succession;

@@ -42,6 +42,7 @@ pub fn observe(state: &State, nodes: &ByColour<Node>, how: Circumstances) -> Obs
             },
             Process::Running | Process::Down => NodeObservation::Silent { why: String::new() },
         }),
+        followers: ByColour::default(),
         silent_ms: ByColour::from_fn(|colour| if answers(colour) { 0 } else { long_ms }),
         // A coordinator that has just started has heard nothing before.
         lsn_heard: ByColour::from_fn(|colour| if answers(colour) { lsn(colour) } else { 0 }),

@@ -45,6 +45,16 @@ fn addresses_and_labels_are_checked() {
 }
 
 #[test]
+fn an_environment_has_one_to_nine_nodes() {
+    assert_eq!(BlueGreen::named("shop").spec.replicas, 1);
+    for wrong in [0, 10] {
+        let message = error_of(&format!("  replicas: {wrong}\n"));
+        assert_eq!(message, format!("spec.replicas: {wrong} is not allowed: a whole number from 1 to 9"));
+    }
+    assert_eq!(BlueGreen::from_yaml(&format!("{HEAD}spec:\n  replicas: 3\n")).unwrap().spec.replicas, 3);
+}
+
+#[test]
 fn who_acknowledges_is_checked() {
     assert!(error_of("  handover: {acknowledge: nobody}\n").contains("expected one of `auto`, `primary`, `both`"));
     assert!(error_of("  handover: {confirmMsMax: 5}\n").contains("spec.handover.confirmMsMax: 5 is not allowed"));

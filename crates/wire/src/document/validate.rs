@@ -4,6 +4,8 @@ use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, Mode, Vers
 
 /// Longest version label and name.
 const LABEL_LENGTH_MAX: usize = 63;
+/// Most nodes of one environment.
+const REPLICAS_MAX: u64 = 9;
 
 impl BlueGreen {
     /// Checks every rule that types cannot express.
@@ -15,6 +17,7 @@ impl BlueGreen {
         equal("kind", &self.kind, KIND)?;
         label("metadata.name", &self.metadata.name)?;
         label("spec.version", &self.spec.version)?;
+        within("spec.replicas", u64::from(self.spec.replicas), 1, REPLICAS_MAX)?;
         for (name, version) in &self.spec.versions {
             let path = format!("spec.versions.{name}");
             label(&path, name)?;

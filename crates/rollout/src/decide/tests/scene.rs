@@ -63,6 +63,7 @@ impl Scene {
 pub(crate) fn nothing_seen() -> Observation {
     Observation {
         nodes: ByColour::new(NodeObservation::Stopped, NodeObservation::Stopped),
+        followers: ByColour::default(),
         silent_ms: ByColour::new(0, 0),
         lsn_heard: ByColour::new(0, 0),
         digest_at: ByColour::new(None, None),
