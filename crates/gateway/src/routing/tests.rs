@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::BTreeSet;
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -69,6 +70,47 @@ fn without_shares_reads_go_to_the_primary() {
     routing.reads = ByColour::new(0, 0);
     routing.primary = Some(Colour::Green);
     assert_eq!(routing.pick(|_| unreachable!()), Some(Colour::Green));
+}
+
+#[test]
+fn reads_of_a_colour_go_to_any_of_its_nodes_that_did_not_just_fail() {
+    let router = Router::new(Arc::new(Limits::default()));
+    router.set(Routing { others: ByColour::new(vec![address(3), address(4)], Vec::new()), ..both() });
+    let table = router.current();
+    let asked = || (0..200).map(|_| table.reader(Colour::Blue).unwrap().address.port()).collect::<BTreeSet<_>>();
+    assert_eq!(asked(), BTreeSet::from([1, 3, 4]));
+    let failed = table.nodes(Colour::Blue).find(|node| node.address.port() == 3).unwrap().clone();
+    failed.answered(false);
+    assert_eq!(asked(), BTreeSet::from([1, 4]));
+    failed.answered(true);
+    assert_eq!(asked(), BTreeSet::from([1, 3, 4]));
+    table.nodes(Colour::Blue).for_each(|node| node.answered(false));
+    assert!(table.reader(Colour::Blue).is_some(), "when all failed, one is asked all the same");
+}
+
+#[test]
+fn a_node_keeps_its_connections_when_it_becomes_the_head() {
+    let router = Router::new(Arc::new(Limits::default()));
+    let with = |head: u16, other: u16| {
+        let mut routing = both();
+        (routing.backends.blue, routing.others.blue) = (Some(address(head)), vec![address(other)]);
+        routing
+    };
+    router.set(with(1, 3));
+    let before = router.current();
+    router.set(with(3, 1));
+    let after = router.current();
+    let other = before.nodes(Colour::Blue).nth(1).unwrap();
+    assert!(Arc::ptr_eq(other, after.backend(Colour::Blue).unwrap()));
+    assert!(!after.is_follower(other) && before.is_follower(other));
+    assert!(after.is_follower(after.backend(Colour::Green).unwrap()));
+}
+
+#[test]
+fn without_a_head_the_others_answer_reads() {
+    let mut routing = Routing { others: ByColour::new(vec![address(3)], Vec::new()), ..both() };
+    (routing.backends.blue, routing.backends.green) = (None, None);
+    assert_eq!(routing.pick(|_| unreachable!()), Some(Colour::Blue));
 }
 
 #[test]

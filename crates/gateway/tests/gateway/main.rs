@@ -6,5 +6,6 @@ mod connections;
 mod failures;
 mod hold;
 mod own_writes;
+mod replicas;
 mod routes;
 mod support;

@@ -178,6 +178,7 @@ pub fn dead_address() -> (SocketAddr, TcpSocket) {
 pub fn routing(blue: SocketAddr, green: SocketAddr) -> Routing {
     Routing {
         backends: ByColour::new(Some(blue), Some(green)),
+        others: ByColour::default(),
         reads: ByColour::new(100, 0),
         primary: Some(Colour::Blue),
         hold_writes: false,

@@ -116,13 +116,30 @@ fn an_older_layout_becomes_ours_with_the_first_store() {
 fn data_without_a_state_is_not_begun_anew() {
     let place = tempfile::tempdir().unwrap();
     let folder = Folder::open(place.path()).unwrap();
-    folder.create_data(Colour::Green).unwrap();
+    folder.create_data(Colour::Green.into()).unwrap();
     folder.check_history().unwrap();
     std::fs::write(folder.data(Colour::Green).join("log"), "x").unwrap();
     let message = folder.check_history().unwrap_err().to_string();
     assert!(message.contains("state.json") && message.contains("green"), "{message}");
     folder.store_state(&state(1)).unwrap();
     folder.check_history().unwrap();
+}
+
+#[test]
+fn the_nodes_of_an_environment_have_files_of_their_own_and_surplus_ones_are_not_forgotten() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let (first, second) = (Member::from(Colour::Blue), Member::new(Colour::Blue, 1));
+    assert_eq!(folder.data(first), folder.data(Colour::Blue));
+    assert!(folder.data(second).ends_with("blue-1") && folder.ready_path(second).ends_with("blue-1.ready"));
+    assert_eq!(folder.members(1), [first, Colour::Green.into()]);
+    folder.store_record(second, &1).unwrap();
+    assert_eq!(folder.members(1), [first, second, Colour::Green.into()], "it was started when there were more");
+    assert_eq!(folder.members(2).len(), 4);
+
+    folder.create_data(second).unwrap();
+    std::fs::write(folder.data(second).join("log"), "x").unwrap();
+    assert!(folder.check_history().unwrap_err().to_string().contains("blue-1"));
 }
 
 #[test]
@@ -139,12 +156,12 @@ fn the_document_in_force_comes_back() {
 fn a_long_log_is_set_aside_and_the_last_line_is_found() {
     let place = tempfile::tempdir().unwrap();
     let folder = Folder::open(place.path()).unwrap();
-    assert_eq!(folder.last_log_line(Colour::Blue), None);
-    folder.open_log(Colour::Blue).unwrap().write_all(b"first\nlast words\n\n").unwrap();
-    folder.open_log(Colour::Blue).unwrap();
-    assert_eq!(folder.last_log_line(Colour::Blue).as_deref(), Some("last words"));
+    assert_eq!(folder.last_log_line(Colour::Blue.into()), None);
+    folder.open_log(Colour::Blue.into()).unwrap().write_all(b"first\nlast words\n\n").unwrap();
+    folder.open_log(Colour::Blue.into()).unwrap();
+    assert_eq!(folder.last_log_line(Colour::Blue.into()).as_deref(), Some("last words"));
     File::options().write(true).open(folder.log_path(Colour::Blue)).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
-    folder.open_log(Colour::Blue).unwrap();
+    folder.open_log(Colour::Blue.into()).unwrap();
     assert_eq!(folder.log_path(Colour::Blue).metadata().unwrap().len(), 0);
     assert_eq!(folder.root().join("logs/blue.log.1").metadata().unwrap().len(), LOG_BYTES_MAX + 1);
 }

@@ -60,7 +60,7 @@ impl Machine {
     /// Tells a waiting node whom to follow, which makes it ready.
     async fn follow(&self, colour: Colour) {
         let (peer, admin_token) = until_async("the node's address", || async {
-            match self.platform.observe().await.unwrap().environments.get(colour) {
+            match &self.platform.observe().await.unwrap().environments.get(colour)[0] {
                 WorkloadObservation::Running { peer, admin_token, .. } if !peer.admin.ends_with(":0") => {
                     Some((peer.clone(), admin_token.clone()))
                 }
@@ -84,6 +84,9 @@ impl Machine {
 fn world(blue: Option<&str>, green: Option<&str>, share_green: u8) -> World {
     let environment = |version: Option<&str>| EnvironmentWorld { version: version.map(Into::into), role: None };
     World {
+        heads: ByColour::default(),
+        fenced: None,
+        successor: None,
         environments: ByColour::new(environment(blue), environment(green)),
         reads: ByColour::new(100 - share_green, share_green),
         writes: Blue,
