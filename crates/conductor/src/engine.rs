@@ -73,7 +73,8 @@ impl<P: Platform> Engine<P> {
         let (sight, mut journal) = (Sight::new(state.replicas.heads), Journal::new(clock.clone()));
         journal.why = format!("starting at generation {}", state.generation);
         let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None));
-        let directory = watch::Sender::new(Directory { primary: state.primary, targets: ByColour::new(None, None) });
+        let (targets, followers) = (ByColour::new(None, None), Vec::new());
+        let directory = watch::Sender::new(Directory { primary: state.primary, targets, followers });
         let evidence = EvidenceSource::new(http.clone());
         let (doubtful, judgement, told) = (None, None, None);
         Ok(Self {
@@ -355,7 +356,8 @@ impl<P: Platform> Engine<P> {
     }
 
     fn publish(&mut self, stopped: Option<String>) {
-        let directory = Directory { primary: self.state.primary, targets: self.sight.targets() };
+        let (targets, followers) = (self.sight.targets(), self.sight.follower_targets());
+        let directory = Directory { primary: self.state.primary, targets, followers };
         self.directory.send_if_modified(|current| {
             let changed = *current != directory;
             *current = directory;

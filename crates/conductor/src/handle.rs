@@ -2,7 +2,8 @@
 
 use crate::engine::{Ask, Engine};
 use crate::info::Info;
-use crate::verify::{Directory, VerifyError, verify};
+use crate::verify::{Directory, VerifyError};
+use crate::verify_nodes::verify_all;
 use crate::{Platform, PlatformError};
 use client::Http;
 use clock::Clock;
@@ -100,7 +101,7 @@ impl Conductor {
         self.info.clone()
     }
 
-    /// Compares both copies at one LSN; `deep`: each also recomputes its digest from storage. When the other environment
+    /// Compares all copies at one LSN; `deep`: each also recomputes its digest from storage. When the other environment
     /// does not follow there is nothing to compare, and `why` says so. A handover that comes in between is waited for.
     ///
     /// # Errors
@@ -110,7 +111,7 @@ impl Conductor {
         for _ in 0..HANDOVERS_WAITED_MAX {
             let generation = snapshots.borrow_and_update().generation;
             let directory = self.directory.borrow().clone();
-            let result = verify(&self.http, &directory, deep).await;
+            let result = verify_all(&self.http, &directory, deep).await;
             let compared =
                 result.as_ref().is_ok_and(|verified| verified.environments.iter().all(|(_, seen)| seen.is_some()));
             // What was asked of a node in one role it refuses in another.
@@ -128,7 +129,7 @@ impl Conductor {
             let _ = tokio::time::timeout(HANDOVER_WAIT, over).await;
         }
         let directory = self.directory.borrow().clone();
-        verify(&self.http, &directory, deep).await
+        verify_all(&self.http, &directory, deep).await
     }
 
     /// Ends the work and waits for its end, which comes at once, or when writes no longer wait for a handover.

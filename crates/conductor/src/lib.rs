@@ -23,6 +23,7 @@ mod observe;
 pub mod platform;
 mod replay;
 mod verify;
+mod verify_nodes;
 
 pub use handle::{CommandError, Conductor, StartError};
 pub use info::{Event, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus};

@@ -228,6 +228,12 @@ impl Sight {
         ByColour::from_fn(|colour| self.target(colour).cloned())
     }
 
+    /// Of every node that is not a head.
+    pub fn follower_targets(&self) -> Vec<(Member, Target)> {
+        let others = self.all().filter(|member| !self.is_head(*member));
+        others.filter_map(|member| Some((member, self.target_of(member)?.clone()))).collect()
+    }
+
     /// What the environment's head says of itself.
     pub fn node(&self, colour: Colour) -> Option<&NodeState> {
         self.seen(self.head(colour))?.state()

@@ -6,7 +6,7 @@ use client::{CallError, Http};
 use std::time::Duration;
 use wire::admin::{Lsn, Rehash, Role};
 use wire::control::{Differences, Verified, VerifiedEnvironment};
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// A node waits up to 5 s for a marker to arrive.
 const DIGEST_TIMEOUT: Duration = Duration::from_secs(6);
@@ -22,6 +22,8 @@ const NAMED_MAX: usize = 3;
 pub(crate) struct Directory {
     pub primary: Colour,
     pub targets: ByColour<Option<Target>>,
+    /// The nodes that are not heads.
+    pub followers: Vec<(Member, Target)>,
 }
 
 /// Why nothing could be compared.
@@ -39,7 +41,7 @@ pub enum VerifyError {
 
 /// Compares both copies at one LSN; `deep`: each also recomputes its digest from storage.
 pub(crate) async fn verify(http: &Http, directory: &Directory, deep: bool) -> Result<Verified, VerifyError> {
-    let Directory { primary, targets } = directory;
+    let Directory { primary, targets, .. } = directory;
     let (primary, other) = (*primary, primary.other());
     let target = targets.get(primary).as_ref().ok_or(VerifyError::PrimaryNotRunning(primary))?;
     let marker = target.admin(http, CALL_TIMEOUT).marker().await;

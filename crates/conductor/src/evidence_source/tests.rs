@@ -63,7 +63,7 @@ fn sight(blue: (u64, u64), green: (u64, u64)) -> Sight {
 #[tokio::test]
 async fn each_step_counts_anew_and_without_a_control_the_earlier_reads_are_one() {
     let spec = Spec::default();
-    let directory = Directory { primary: Colour::Blue, targets: ByColour::new(None, None) };
+    let directory = Directory { primary: Colour::Blue, targets: ByColour::new(None, None), followers: Vec::new() };
     let mut source = EvidenceSource::new(Http::new());
     let mut judge =
         async |state: &State, blue, green| source.judge(&spec, state, &sight(blue, green), &directory).await;

@@ -75,6 +75,9 @@ fn taken_over(home: &Home, load: Load) {
     });
     let (acknowledged, lost) = load.finish_at(&servers(&info, "blue"));
     assert!(acknowledged > 100 && lost.is_empty(), "{} of {acknowledged} are lost: {lost:?}", lost.len());
+    let verified = home.json(&["verify"]);
+    let why = verified["why"].as_str().unwrap();
+    assert!(verified["equal"] == true && why.contains("the same digest on blue"), "{why}");
 }
 
 #[test]
@@ -98,7 +101,9 @@ fn a_rollout_of_two_nodes_each_loses_nothing_while_followers_are_killed() {
     let info = home.json(&["info"]);
     let (acknowledged, lost) = load.finish_at(&[servers(&info, "blue"), servers(&info, "green")].concat());
     assert!(acknowledged > 150 && lost.is_empty(), "{} of {acknowledged} are lost: {lost:?}", lost.len());
-    home.succeeds(&["verify", "--deep"]);
+    let verified = home.json(&["verify", "--deep"]);
+    let why = verified["why"].as_str().unwrap();
+    assert!(why.contains("the same digest on blue-1, green-1"), "{why}");
     home.succeeds(&["down"]);
     assert_eq!(processes_below(&home.dir()), Vec::<u32>::new(), "all nodes have ended");
 }
