@@ -10,6 +10,7 @@ use wire::admin::{
     EpochCall, Follow, ListedRecords, Lsn, Marker, NodeState, Promote, ProveFollow, RecordsIn, Rehash, Replay,
     Replayed, ResumeCall, SampledReads, Sealed,
 };
+use wire::headers::RECORD_FORMAT;
 use wire::snapshot::Resume;
 
 /// Longest answer read into memory.
@@ -22,6 +23,7 @@ pub struct Admin {
     address: String,
     token: String,
     timeout: Duration,
+    record_format: u8,
 }
 
 /// Why a call has no result.
@@ -49,7 +51,12 @@ impl CallError {
 impl Admin {
     /// `address` is `host:port`; every call ends after `timeout`.
     pub fn new(http: Http, address: &str, token: &str, timeout: Duration) -> Self {
-        Self { http, address: address.into(), token: token.into(), timeout }
+        Self { http, address: address.into(), token: token.into(), timeout, record_format: RECORD_FORMAT }
+    }
+
+    /// Feeds and snapshots are asked for in this format of records at the newest.
+    pub fn reading_records(self, record_format: u8) -> Self {
+        Self { record_format, ..self }
     }
 
     pub fn address(&self) -> &str {
@@ -139,13 +146,14 @@ impl Admin {
         cluster: &str,
         follower: &str,
     ) -> Result<StreamingResponse, CallError> {
-        self.open(&format!("feed?after={after}&epoch={epoch}&cluster={cluster}&follower={follower}")).await
+        let (history, format) = (format!("cluster={cluster}&follower={follower}"), self.record_format);
+        self.open(&format!("feed?after={after}&epoch={epoch}&{history}&record_format={format}")).await
     }
 
     /// All records, as a stream of snapshot items; or those behind `resume`, when the node can go on there.
     pub async fn snapshot(&self, follower: &str, resume: Option<&Resume>) -> Result<StreamingResponse, CallError> {
         let resume = resume.map(|resume| format!("&resume={}", resume.to_token())).unwrap_or_default();
-        self.open(&format!("snapshot?follower={follower}{resume}")).await
+        self.open(&format!("snapshot?follower={follower}&record_format={}{resume}", self.record_format)).await
     }
 
     async fn open(&self, path: &str) -> Result<StreamingResponse, CallError> {

@@ -2,6 +2,7 @@
 
 use crate::engine::{Node, RoleError, WriteError};
 use crate::feed;
+use crate::record;
 use crate::rest;
 use crate::surroundings::Execution;
 use axum::Router;
@@ -140,6 +141,7 @@ pub fn state(node: &Node) -> NodeState {
         instance: shared.instance.clone(),
         version: shared.config.version.clone(),
         wire_version: WIRE_VERSION,
+        records: record::formats(shared.config.record_format),
         role: status.file.role,
         epoch_seen: status.file.epoch_seen,
         lsn: position.lsn,
@@ -199,6 +201,8 @@ async fn prove(node: &Node, body: &[u8]) -> Result<NodeState, AdminError> {
         )));
     }
     let here = state(node);
+    // Before the handover, and not when the first record comes that cannot be read.
+    seen.records.for_follower(&here.records).map_err(|why| wrong(format!("{} {why}", call.primary.admin)))?;
     if seen.cluster_id != here.cluster_id {
         return Err(wrong(format!("{} holds another history ({})", call.primary.admin, seen.cluster_id)));
     }
@@ -343,10 +347,18 @@ struct FeedQuery {
     #[serde(default)]
     cluster: String,
     follower: String,
+    /// Newest format of records that the follower reads; who does not say knows the first.
+    #[serde(default = "first_format")]
+    record_format: u8,
+}
+
+fn first_format() -> u8 {
+    record::FORMAT_MIN
 }
 
 async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) -> Response {
-    match feed::serve(&node, query.after, query.epoch, &query.cluster, &query.follower) {
+    let FeedQuery { after, epoch, cluster, follower, record_format } = query;
+    match feed::serve(&node, after, epoch, &cluster, feed::Follower { id: follower, record_format }) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),
     }
@@ -356,10 +368,13 @@ async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) ->
 struct SnapshotQuery {
     follower: String,
     resume: Option<String>,
+    #[serde(default = "first_format")]
+    record_format: u8,
 }
 
 async fn serve_snapshot(State(node): State<Node>, Query(query): Query<SnapshotQuery>) -> Response {
-    match feed::serve_snapshot(&node, &query.follower, query.resume.as_deref()) {
+    let follower = feed::Follower { id: query.follower, record_format: query.record_format };
+    match feed::serve_snapshot(&node, follower, query.resume.as_deref()) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),
     }

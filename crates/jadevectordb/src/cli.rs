@@ -69,6 +69,10 @@ pub struct Args {
     /// Up to this many vectors a database is searched exactly
     #[arg(long, value_name = "N")]
     pub exact_up_to: Option<usize>,
+    /// Read and write the records of the log in no newer format than this: for an upgrade in steps, or to be followed by an
+    /// older version. Below 2 no idempotency keys are kept [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=2))]
+    pub record_format: Option<u64>,
     /// Faults on purpose, for tests (development only): errors=0.05,wrong-results=0.1,latency=20ms
     #[arg(long, value_name = "FAULTS", value_parser = faults)]
     pub fault: Option<Faults>,

@@ -19,6 +19,8 @@ pub struct Config {
     /// With an empty data folder: wait to be told whom to follow, rather than begin a history.
     pub join: bool,
     pub index: Index,
+    /// The newest format of records that this node reads and writes, at most what the program can.
+    pub record_format: u8,
     pub faults: Faults,
     pub mode: Mode,
     pub limits: Limits,

@@ -19,7 +19,7 @@ pub(crate) use writer::Seed;
 use crate::config::Config;
 use crate::fault::Faults;
 use crate::feed::Incoming;
-use crate::record::{Answered, Op};
+use crate::record::{Answered, FORMAT_KEYED, Op};
 use crate::sample::ReadSample;
 use crate::store::{Digest, Store};
 use crate::surroundings::Execution;
@@ -245,6 +245,12 @@ impl Node {
         if self.standing() != Standing::Primary {
             return Err(WriteError::NotPrimary);
         }
+        if op.format() > self.shared.config.record_format {
+            let (needed, most) = (op.format(), self.shared.config.record_format);
+            return Err(WriteError::Failed(format!(
+                "this node is held back to record format {most} (--record-format), and the write needs format {needed}"
+            )));
+        }
         let payload = op.encode();
         if payload.len() > changelog::PAYLOAD_BYTES_MAX {
             let limit = changelog::PAYLOAD_BYTES_MAX;
@@ -271,6 +277,11 @@ impl Node {
             Verdict::Acknowledge => Ok(()),
             Verdict::Unconfirmed => Err(WriteError::Unconfirmed { lsn, waited_ms }),
         }
+    }
+
+    /// Idempotency keys are kept in the log here.
+    pub fn keeps_keys(&self) -> bool {
+        self.shared.config.record_format >= FORMAT_KEYED
     }
 
     /// What became of a request with this idempotency key, as far as this node knows. The writer thread asks the same at
@@ -333,7 +344,8 @@ impl Node {
     /// Recovered, and, if a follower, seeded.
     pub fn ready(&self) -> bool {
         let status = self.shared.status.borrow();
-        !matches!(status.file.role, Role::Waiting) && self.lsn() >= status.complete_at
+        // The first record of every history opens its epoch: who has none has nothing yet.
+        !matches!(status.file.role, Role::Waiting) && self.lsn() >= status.complete_at.max(1)
     }
 
     /// Why writes are refused for good.

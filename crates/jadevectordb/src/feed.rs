@@ -17,9 +17,12 @@ pub(crate) use seed::Incoming;
 pub use serve::{FeedBody, serve};
 pub use serve_snapshot::serve_snapshot;
 
+use crate::admin::refuse;
+use crate::engine::Node;
+use crate::record;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use wire::admin::Lsn;
+use wire::admin::{AdminError, AdminErrorCode, Lsn, RecordFormats};
 
 /// Longest silence on a feed.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +37,29 @@ struct Announcement {
     /// It waits for its followers to say what they have on disk.
     #[serde(default)]
     confirm: bool,
+    #[serde(default)]
+    records: RecordFormats,
+    /// Why it cannot go on: the last that it says.
+    #[serde(default)]
+    ends: Option<String>,
+}
+
+/// Who asks to be served.
+pub struct Follower {
+    /// Its `node_id`.
+    pub id: String,
+    /// Newest format of records that it reads.
+    pub record_format: u8,
+}
+
+impl Follower {
+    /// The format in which this node gives it records.
+    fn served_in(&self, node: &Node) -> Result<u8, AdminError> {
+        let here = record::formats(node.config().record_format);
+        let reads = RecordFormats { read_max: self.record_format, ..RecordFormats::default() };
+        here.for_follower(&reads).map_err(|why| refuse(node, AdminErrorCode::WrongState, format!("this node {why}")))
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,18 +10,27 @@
 //! A record is written in the oldest format that can say it, so that a program that knows no keys reads most of a log.
 
 mod answered;
+mod older;
 
 pub use answered::Answered;
+pub use older::{NotInFormat, in_format, is_only_a_key};
 
 use crate::account::{ApiKey, Token, User};
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
+use wire::admin::RecordFormats;
+use wire::headers::{RECORD_FORMAT, RECORD_FORMAT_KEYED, RECORD_FORMAT_MIN};
 
 /// The formats of records that this program reads, and writes.
-pub const FORMAT_MIN: u8 = 1;
-pub const FORMAT_MAX: u8 = 2;
+pub const FORMAT_MIN: u8 = RECORD_FORMAT_MIN;
+pub const FORMAT_MAX: u8 = RECORD_FORMAT;
 /// The first that can carry an idempotency key, and the kind `NOTHING`.
-const FORMAT_KEYED: u8 = 2;
+pub const FORMAT_KEYED: u8 = RECORD_FORMAT_KEYED;
+
+/// What a node says of itself that reads and writes records up to `format`.
+pub fn formats(format: u8) -> RecordFormats {
+    RecordFormats { read_min: FORMAT_MIN, read_max: format, written: format, given_min: FORMAT_MIN }
+}
 
 /// One change of the one history.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,8 +106,11 @@ pub enum Metric {
 /// Bytes that are no record of a version this program reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error("record format {0} is newer than this program reads ({FORMAT_MAX}): upgrade this node first")]
-    Format(u8),
+    #[error(
+        "record format {found} is not one that this node reads ({FORMAT_MIN} to {reads}): upgrade this node first, or let \
+         it read newer formats if it is held back (--record-format)"
+    )]
+    Format { found: u8, reads: u8 },
     #[error("record kind {0} is not known to this program: upgrade this node first")]
     Kind(u8),
     #[error("record is damaged: {0}")]
@@ -187,11 +199,19 @@ impl Op {
 
     /// # Errors
     /// [`DecodeError`] when a newer program wrote it, or when it is damaged.
-    pub fn decode(mut bytes: &[u8]) -> Result<Op, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<Op, DecodeError> {
+        Op::decode_up_to(bytes, FORMAT_MAX)
+    }
+
+    /// As [`Op::decode`], for a node that reads formats up to `reads`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a newer program wrote it, or when it is damaged.
+    pub fn decode_up_to(mut bytes: &[u8], reads: u8) -> Result<Op, DecodeError> {
         let input = &mut bytes;
         let format = take_u8(input)?;
-        if !(FORMAT_MIN..=FORMAT_MAX).contains(&format) {
-            return Err(DecodeError::Format(format));
+        if !(FORMAT_MIN..=reads.min(FORMAT_MAX)).contains(&format) {
+            return Err(DecodeError::Format { found: format, reads });
         }
         let kind = take_u8(input)?;
         if format < FORMAT_KEYED {
@@ -247,6 +267,14 @@ impl Op {
     /// Changes vectors only; such ops need no look at anything but their database's description.
     pub fn is_vector_op(&self) -> bool {
         matches!(self.inner(), Op::PutVectors { .. } | Op::DeleteVectors { .. })
+    }
+
+    /// The format that it is written in.
+    pub fn format(&self) -> u8 {
+        match self {
+            Op::Keyed { .. } | Op::Nothing => FORMAT_KEYED,
+            _ => FORMAT_MIN,
+        }
     }
 
     /// The change itself, without the key that goes with it.
@@ -377,13 +405,19 @@ mod tests {
 
     #[test]
     fn a_newer_record_names_itself() {
-        assert_eq!(Op::decode(&[3, 1]), Err(DecodeError::Format(3)));
-        assert_eq!(Op::decode(&[0, 1]), Err(DecodeError::Format(0)));
+        assert_eq!(Op::decode(&[3, 1]), Err(DecodeError::Format { found: 3, reads: 2 }));
+        assert_eq!(Op::decode(&[0, 1]), Err(DecodeError::Format { found: 0, reads: 2 }));
         assert_eq!(Op::decode(&[1, 99]), Err(DecodeError::Kind(99)));
         // Known, but not in a record of the first format.
         assert_eq!(Op::decode(&[1, NOTHING]), Err(DecodeError::Kind(NOTHING)));
-        let text = DecodeError::Format(3).to_string();
-        assert_eq!(text, "record format 3 is newer than this program reads (2): upgrade this node first");
+        let text = DecodeError::Format { found: 3, reads: 2 }.to_string();
+        assert!(text.starts_with("record format 3 is not one that this node reads (1 to 2): upgrade"), "{text}");
+        // Held back, it does not read what it could.
+        let keyed = Op::Keyed { op: Box::new(Op::Marker), answered: answered("{}") };
+        assert_eq!(Op::decode_up_to(&keyed.encode(), 1), Err(DecodeError::Format { found: 2, reads: 1 }));
+        assert_eq!(Op::decode_up_to(&Op::Marker.encode(), 1), Ok(Op::Marker));
+        // Nor does anybody read more than the program can.
+        assert_eq!(Op::decode_up_to(&[9, 1], 9), Err(DecodeError::Format { found: 9, reads: 9 }));
     }
 
     #[test]

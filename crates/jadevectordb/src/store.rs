@@ -19,7 +19,8 @@ pub use vectorindex::SearchError;
 pub use walk::place_of;
 
 use crate::account::{ApiKey, Token, User};
-use crate::record::{Answered, DatabaseRecord, DecodeError, Op};
+use crate::config::Config;
+use crate::record::{self, Answered, DatabaseRecord, DecodeError, FORMAT_MAX, Op};
 use bytes::{Buf, Bytes};
 use keys::Keys;
 use parking_lot::{Mutex, RwLock};
@@ -28,9 +29,14 @@ use std::sync::Arc;
 use wire::admin::Lsn;
 use wire::document::Index;
 
+/// What stands before the record in an item of a snapshot.
+const VERSION_BYTES: usize = 8;
+
 pub struct Store {
     index: Index,
     content: RwLock<Content>,
+    /// The newest format of records that snapshots may have.
+    reads: u8,
     keys: RwLock<Keys>,
     digest: Mutex<DigestTable>,
 }
@@ -43,12 +49,17 @@ struct Content {
 
 impl Store {
     pub fn new(index: Index) -> Self {
-        Self::remembering(index, KeyLimits::default())
+        Self::with(index, KeyLimits::default(), FORMAT_MAX)
     }
 
-    pub fn remembering(index: Index, keys: KeyLimits) -> Self {
+    /// An empty one, as this node's settings want it.
+    pub fn of(config: &Config) -> Self {
+        Self::with(config.index.clone(), config.limits.keys, config.record_format)
+    }
+
+    fn with(index: Index, keys: KeyLimits, reads: u8) -> Self {
         let (keys, digest) = (RwLock::new(Keys::new(keys)), Mutex::new(DigestTable::new()));
-        Self { index, content: RwLock::default(), keys, digest }
+        Self { index, content: RwLock::default(), reads, keys, digest }
     }
 
     /// All databases, ordered by id.
@@ -206,7 +217,7 @@ impl Store {
     /// # Errors
     /// [`DecodeError`] when the item is damaged or of a newer version.
     pub fn restore(&self, item: &[u8]) -> Result<(), DecodeError> {
-        match decode_item(item)? {
+        match decode_item(item, self.reads)? {
             (version, token @ Op::PutToken(_)) => {
                 let mut digest = self.digest.lock();
                 self.content.write().accounts.restore(version, token, &mut digest);
@@ -219,16 +230,21 @@ impl Store {
     }
 }
 
+/// The item of a snapshot that only says that an idempotency key was used.
+pub fn is_only_a_key(item: &[u8]) -> bool {
+    item.get(VERSION_BYTES..).is_some_and(record::is_only_a_key)
+}
+
 /// A snapshot item: the LSN that wrote the record, and the record.
 ///
 /// # Errors
 /// [`DecodeError`] when the item is damaged or of a newer version.
-pub fn decode_item(mut item: &[u8]) -> Result<(Lsn, Op), DecodeError> {
-    if item.len() < 8 {
+fn decode_item(mut item: &[u8], reads: u8) -> Result<(Lsn, Op), DecodeError> {
+    if item.len() < VERSION_BYTES {
         return Err(DecodeError::Damaged("a snapshot item shorter than its version".into()));
     }
     let version = item.get_u64_le();
-    Ok((version, Op::decode(item)?))
+    Ok((version, Op::decode_up_to(item, reads)?))
 }
 
 #[cfg(test)]

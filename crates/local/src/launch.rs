@@ -96,6 +96,9 @@ impl Launch {
         if confirm_ms != Handover::default().confirm_ms_max {
             command.args(["--confirm-ms", &confirm_ms.to_string()]);
         }
+        if let Some(format) = self.settings.record_format {
+            command.args(["--record-format", &format.to_string()]);
+        }
         command.args(index_flags(&self.settings.index)).args(fault_flags(&self.settings.fault));
         command.arg(READY_FLAG).arg(&files.ready).args(&self.settings.args);
         // The mode comes last: a version cannot talk itself out of production.
@@ -216,7 +219,7 @@ mod tests {
     fn settings_become_flags_and_the_mode_wins_over_the_versions_environment() {
         let document = document(
             "  mode: development\n  versions:\n    \"2\":\n      program: /opt/node\n      args: [--verbose]\n      \
-             env: {JADEVECTORDB_ENV: testing, A: b}\n      index: {kind: flat, quantization: i8}\n      \
+             env: {JADEVECTORDB_ENV: testing, A: b}\n      index: {kind: flat, quantization: i8}\n      recordFormat: 1\n      \
              fault: {errors: 0.05, wrongResults: 0.1, latencyMs: 20}\n",
         );
         let words = words(&Launch::of(&document, "2", true));
@@ -227,6 +230,7 @@ mod tests {
             " --join ",
             "--index-kind flat",
             "--quantization i8",
+            "--record-format 1 ",
             "--fault errors=0.05,wrong-results=0.1,latency=20ms",
             "--ready-file /f/blue.ready --verbose",
             "A=b",

@@ -19,9 +19,9 @@
 //! | `GET /admin/v1/reads?max=N` | -> [`SampledReads`] |
 //! | `POST /admin/v1/replay` | [`Replay`] -> [`Replayed`] |
 //! | `POST /admin/v1/stop` | -> [`NodeState`], then a graceful end |
-//! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID` | -> stream of log frames |
-//! | `GET /admin/v1/snapshot?follower=ID` | -> stream of snapshot frames |
-//! | `GET /admin/v1/snapshot?follower=ID&resume=TOKEN` | -> the rest of one: [`ResumeCall`](crate::snapshot::Resume) |
+//! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID&record_format=F` | -> stream of log frames |
+//! | `GET /admin/v1/snapshot?follower=ID&record_format=F` | -> stream of snapshot frames |
+//! | `GET /admin/v1/snapshot?follower=ID&record_format=F&resume=TOKEN` | -> the rest of one: [`Resume`](crate::snapshot::Resume) |
 //!
 //! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
 
@@ -74,6 +74,8 @@ pub struct NodeState {
     /// Version label given to the process.
     pub version: String,
     pub wire_version: u32,
+    #[serde(default)]
+    pub records: RecordFormats,
     #[serde(flatten)]
     pub role: Role,
     /// Highest epoch ever seen; calls with a lower one are refused.
@@ -107,6 +109,41 @@ pub struct NodeState {
     pub unindexed: u64,
     /// Resident memory of the process, bytes.
     pub resident_bytes: u64,
+}
+
+/// Formats of the records in a node's log. A node that does not say knows the first only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFormats {
+    /// Oldest and newest that it reads.
+    pub read_min: u8,
+    pub read_max: u8,
+    /// Newest that it writes.
+    pub written: u8,
+    /// Oldest in which it can give a follower all that the follower could use.
+    pub given_min: u8,
+}
+
+impl Default for RecordFormats {
+    fn default() -> Self {
+        Self { read_min: 1, read_max: 1, written: 1, given_min: 1 }
+    }
+}
+
+impl RecordFormats {
+    /// The format in which a node with these gives its records to `follower`.
+    ///
+    /// # Errors
+    /// Why `follower` would come upon records that it cannot read, in words that begin behind the name of the primary.
+    pub fn for_follower(&self, follower: &RecordFormats) -> Result<u8, String> {
+        let given = self.written.min(follower.read_max);
+        if given < self.given_min || given < follower.read_min {
+            return Err(format!(
+                "gives its records in formats {} to {}, the follower reads {} to {}",
+                self.given_min, self.written, follower.read_min, follower.read_max
+            ));
+        }
+        Ok(given)
+    }
 }
 
 /// A follower's view of its feed.
@@ -414,6 +451,7 @@ mod tests {
                 instance: "i".into(),
                 version: "v".into(),
                 wire_version: 1,
+                records: RecordFormats { read_max: 2, ..RecordFormats::default() },
                 role,
                 epoch_seen: 2,
                 lsn: 9,
@@ -434,5 +472,26 @@ mod tests {
             let text = serde_json::to_string(&state).unwrap();
             assert_eq!(serde_json::from_str::<NodeState>(&text).unwrap(), state, "{text}");
         }
+    }
+    #[test]
+    fn records_are_given_in_the_newest_format_that_both_know() {
+        let formats = |read_min, read_max, written, given_min| RecordFormats { read_min, read_max, written, given_min };
+        let (first, second, held_back) = (RecordFormats::default(), formats(1, 2, 2, 1), formats(1, 1, 1, 1));
+        let (third, strict) = (formats(2, 3, 3, 2), formats(1, 3, 3, 3));
+        assert_eq!(first.for_follower(&first), Ok(1));
+        assert_eq!(second.for_follower(&first), Ok(1), "a node that knows no keys gets none");
+        assert_eq!(first.for_follower(&second), Ok(1));
+        assert_eq!(second.for_follower(&second), Ok(2));
+        assert_eq!(second.for_follower(&held_back), Ok(1));
+        assert_eq!(third.for_follower(&second), Ok(2));
+        assert_eq!(second.for_follower(&third), Ok(2));
+        assert_eq!(
+            strict.for_follower(&second).unwrap_err(),
+            "gives its records in formats 3 to 3, the follower reads 1 to 2"
+        );
+        assert_eq!(
+            first.for_follower(&third).unwrap_err(),
+            "gives its records in formats 1 to 1, the follower reads 2 to 3"
+        );
     }
 }

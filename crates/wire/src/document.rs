@@ -96,6 +96,10 @@ pub struct Version {
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub index: Index,
+    /// The newest format of the log's records that this version reads and writes, for stepwise upgrades: a version that is
+    /// held back keeps no idempotency keys. Without it, the newest that the program knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_format: Option<u8>,
     /// For tests and demonstrations; refused in production.
     pub fault: Fault,
 }

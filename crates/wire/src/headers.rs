@@ -29,3 +29,10 @@ pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 pub const WIRE_VERSION: u32 = 1;
 /// The oldest version of the admin protocol and of the feed that this program still reads.
 pub const WIRE_VERSION_MIN: u32 = 1;
+
+/// The newest format of a log's records that this program reads and writes.
+pub const RECORD_FORMAT: u8 = 2;
+/// The oldest format of a log's records that this program still reads, and gives to followers.
+pub const RECORD_FORMAT_MIN: u8 = 1;
+/// The first format that can carry an idempotency key.
+pub const RECORD_FORMAT_KEYED: u8 = 2;

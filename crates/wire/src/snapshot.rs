@@ -1,6 +1,7 @@
 //! The order of the records in a snapshot that one node receives from another, and how one goes on after a cut.
 
 use crate::admin::{Epoch, Lsn};
+use crate::headers::RECORD_FORMAT_MIN;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -57,6 +58,9 @@ pub struct Resume {
     pub node_id: String,
     /// How often that node's history had been replaced by another.
     pub generation: u64,
+    /// The format of records that the part was given in: in an older one it may lack what a newer one can say.
+    #[serde(default = "first_format")]
+    pub record_format: u8,
     /// Where the stream began first, and the epoch there.
     pub lsn: Lsn,
     pub epoch: Epoch,
@@ -64,6 +68,10 @@ pub struct Resume {
     pub items: u64,
     /// The last of them.
     pub after: Place,
+}
+
+fn first_format() -> u8 {
+    RECORD_FORMAT_MIN
 }
 
 impl Resume {
@@ -96,8 +104,8 @@ mod tests {
     #[test]
     fn a_token_survives_and_nothing_else_is_one() {
         let after = Place::Vector { database: "db".into(), id: "ä \" /?&#%\u{0}".into() };
-        let resume =
-            Resume { cluster_id: "c".into(), node_id: "n".into(), generation: 2, lsn: 9, epoch: 1, items: 7, after };
+        let (cluster_id, node_id) = ("c".into(), "n".into());
+        let resume = Resume { cluster_id, node_id, generation: 2, record_format: 2, lsn: 9, epoch: 1, items: 7, after };
         let token = resume.to_token();
         assert!(token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
         assert_eq!(Resume::from_token(&token), Some(resume));

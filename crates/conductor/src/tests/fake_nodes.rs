@@ -160,6 +160,7 @@ impl FakeNodes {
             instance: "i".into(),
             version: "v".into(),
             wire_version: 1,
+            records: wire::admin::RecordFormats::default(),
             role: node.role.clone(),
             epoch_seen: node.epoch_seen,
             lsn: node.lsn,

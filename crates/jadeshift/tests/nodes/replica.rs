@@ -38,6 +38,7 @@ impl Replica {
             admin_token: ADMIN_TOKEN.into(),
             join,
             index: Index::default(),
+            record_format: jadevectordb::record::FORMAT_MAX,
             faults: Faults::default(),
             mode: Mode::Production,
             limits: Limits::default(),

@@ -4,6 +4,7 @@ use super::Args;
 use super::environment::{Environment, EnvironmentError};
 use crate::auth::secret;
 use crate::config::{Config, Limits};
+use crate::record::FORMAT_MAX;
 use crate::surroundings::Surroundings;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -85,6 +86,7 @@ impl Settings {
             version: args.node_version,
             admin_token,
             join: args.join,
+            record_format: args.record_format.map_or(FORMAT_MAX, |format| format as u8),
             faults,
             mode,
             surroundings: Surroundings::default(),

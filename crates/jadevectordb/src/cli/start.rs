@@ -5,6 +5,7 @@ use super::environment::{ADMIN_PASSWORD, ADMIN_PASSWORD_FILE, Environment};
 use super::settings::{Settings, SettingsError};
 use crate::auth::{FirstAdmin, FirstAdminError, RateLimits, ensure_first_admin};
 use crate::engine::{Node, OpenError};
+use crate::record::FORMAT_MAX;
 use crate::{admin, rest};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -69,6 +70,13 @@ fn warn_of(settings: &Settings) {
             "{line}\n* DEVELOPMENT MODE: everybody who reaches {} may register, and every user may do everything.\n\
              * Set JADEVECTORDB_ENV=production (or unset it) wherever the data matters.\n{line}",
             settings.config.http
+        );
+    }
+    if settings.config.record_format < FORMAT_MAX {
+        tracing::warn!(
+            format = settings.config.record_format,
+            newest = FORMAT_MAX,
+            "held back: records are read and written up to an older format, and no idempotency keys are kept"
         );
     }
     if settings.config.faults.any() {

@@ -42,14 +42,14 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| OpenError::Runtime)?;
     let dir = DataDir::open_on(config.surroundings.disk.clone(), &config.data_dir)?;
     let role = RoleFile::load(&dir).map_err(OpenError::Role)?;
-    let store = Store::remembering(config.index.clone(), config.limits.keys);
+    let store = Store::of(&config);
     let (head, tail) = snapshotter::load(&dir, &store).map_err(OpenError::Snapshot)?;
     let start = head.as_ref().map_or_else(Start::beginning, |head| head.start.clone());
     // Log behind the newest snapshot, so that a restart does not begin counting anew.
     let mut log_bytes = 0;
     let replay = |frame: changelog::Frame| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         log_bytes += frame.payload.len() as u64;
-        store.apply(frame.lsn, Op::decode(&frame.payload)?);
+        store.apply(frame.lsn, Op::decode_up_to(&frame.payload, config.record_format)?);
         Ok(())
     };
     let mut options = LogOptions { segment_bytes: config.limits.segment_bytes, ..LogOptions::default() };

@@ -1,6 +1,7 @@
 //! Snapshots of this node on its own disk, so that the log can be cut and a restart is quick.
 
 use super::{Position, Shared};
+use crate::record::FORMAT_MIN;
 use crate::store::Store;
 use crate::surroundings::Execution;
 use bytes::Bytes;
@@ -44,6 +45,13 @@ pub(crate) struct HeadMeta {
     /// Items that came in streams before; this one goes on behind them.
     #[serde(default)]
     pub resumed_behind: u64,
+    /// What an older format cannot say is left out of the items.
+    #[serde(default = "first_format")]
+    pub record_format: u8,
+}
+
+fn first_format() -> u8 {
+    FORMAT_MIN
 }
 
 /// What stands at its end.
@@ -68,7 +76,9 @@ impl SnapshotHead {
             (file.cluster_id.clone(), file.node_id.clone())
         };
         let (items, generation) = (shared.store.item_count(), start.generation);
-        Some(SnapshotHead { start, meta: HeadMeta { cluster_id, items, node_id, generation, resumed_behind: 0 } })
+        let record_format = shared.config.record_format;
+        let meta = HeadMeta { cluster_id, items, node_id, generation, resumed_behind: 0, record_format };
+        Some(SnapshotHead { start, meta })
     }
 
     pub fn to_header(&self) -> Result<SnapshotHeader, String> {

@@ -9,6 +9,7 @@ use wire::document::{Index, Mode};
 
 mod acknowledged;
 mod failing_disk;
+mod versions;
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
@@ -21,6 +22,7 @@ pub(crate) fn config(dir: &Path, join: bool) -> Config {
         admin_token: "secret".into(),
         join,
         index: Index::default(),
+        record_format: crate::record::FORMAT_MAX,
         faults: Faults::default(),
         mode: Mode::Development,
         limits: Limits::default(),
@@ -161,7 +163,7 @@ async fn wrong_writes_change_nothing_and_say_why() {
 }
 
 /// A write of vector `number` by a request with this key.
-fn keyed(key: u8, request: u8, number: u64) -> Op {
+pub(crate) fn keyed(key: u8, request: u8, number: u64) -> Op {
     let answered = Answered { key: [key; 32], request: [request; 32], at_ms: 1, status: 201, body: "{}".into() };
     Op::Keyed { op: Box::new(put(number)), answered }
 }

@@ -3,14 +3,14 @@
 use super::seed::{self, IncomingError};
 use super::{Announcement, confirm};
 use crate::engine::Node;
-use crate::record::Op;
+use crate::record::{self, Op};
 use changelog::{Frame, FrameDecoder};
 use client::{Admin, CallError};
 use http_body_util::BodyExt;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wire::admin::{AdminErrorCode, Peer, Role};
+use wire::admin::{AdminErrorCode, Lsn, Peer, Role};
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
 /// How long the other node may take to begin an answer.
@@ -26,6 +26,7 @@ pub(crate) async fn supervise(node: Node) {
     let mut status = node.shared().status.subscribe();
     let http = node.config().surroundings.http.clone();
     let mut pause = PAUSE_MIN;
+    let mut stuck = Stuck::default();
     loop {
         let (role, session) = {
             let status = status.borrow_and_update();
@@ -44,7 +45,11 @@ pub(crate) async fn supervise(node: Node) {
                 () = node.until_shutdown() => return,
             }
         };
-        let admin = Admin::new(http.clone(), &primary.admin, &node.config().admin_token, CALL_TIMEOUT);
+        let admin = Admin::new(http.clone(), &primary.admin, &node.config().admin_token, CALL_TIMEOUT)
+            .reading_records(node.config().record_format);
+        if stuck.session != session {
+            stuck = Stuck { session, at: None };
+        }
         let began = Instant::now();
         tokio::select! {
             () = changed => {
@@ -53,7 +58,7 @@ pub(crate) async fn supervise(node: Node) {
                 continue;
             }
             () = node.until_shutdown() => return,
-            end = follow(&node, &admin, &primary, session) => {
+            end = follow(&node, &admin, &primary, &mut stuck) => {
                 let why = end.unwrap_or_else(|error| error.to_string());
                 tracing::warn!(primary = primary.admin, why, "the feed broke off");
                 let mut feed = node.shared().feed.lock();
@@ -72,6 +77,20 @@ pub(crate) async fn supervise(node: Node) {
     }
 }
 
+/// A record that this node cannot get past, of the primary of one session. While it is there, a connection that stands is
+/// no connection: it would be taken for one in the moments until the record comes again.
+#[derive(Default)]
+struct Stuck {
+    session: u64,
+    at: Option<Lsn>,
+}
+
+impl Stuck {
+    fn passed(&self, here: Lsn, primary: Lsn) -> bool {
+        self.at.is_none_or(|at| here >= at || primary < at)
+    }
+}
+
 /// Why following ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FollowError {
@@ -79,8 +98,14 @@ pub(super) enum FollowError {
     Call(#[from] CallError),
     #[error("{peer} {why}")]
     Peer { peer: String, why: String },
-    #[error("a record from {peer} cannot be read: {why}")]
-    Record { peer: String, why: String },
+    #[error("what {peer} sent cannot be used: {why}")]
+    Unusable { peer: String, why: String },
+    #[error("the record of {peer} at LSN {lsn} cannot be read: {why}")]
+    Unreadable { peer: String, lsn: Lsn, why: String },
+    #[error("a record in the snapshot of {peer} cannot be read: {why}")]
+    UnreadableSnapshot { peer: String, why: String },
+    #[error("{peer} cannot go on behind LSN {lsn}: {why}")]
+    Ends { peer: String, lsn: Lsn, why: String },
     #[error("could not apply what {peer} sent: {why}")]
     Apply { peer: String, why: String },
     #[error("could not keep the snapshot of {peer}: {why}")]
@@ -92,13 +117,17 @@ impl FollowError {
         let (peer, why) = (peer.to_string(), error.to_string());
         match error {
             IncomingError::OtherHistory { .. } => FollowError::Peer { peer, why },
-            IncomingError::Record(_) => FollowError::Record { peer, why },
+            IncomingError::Record(_) => FollowError::UnreadableSnapshot { peer, why },
+            IncomingError::Head(_) | IncomingError::Format(_) | IncomingError::OutOfOrder => {
+                FollowError::Unusable { peer, why: format!("its snapshot: {why}") }
+            }
             _ => FollowError::Seed { peer, why },
         }
     }
 }
 
-async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Result<String, FollowError> {
+async fn follow(node: &Node, admin: &Admin, primary: &Peer, stuck: &mut Stuck) -> Result<String, FollowError> {
+    let session = stuck.session;
     let (cluster_id, node_id) = {
         let status = node.shared().status.borrow();
         (status.file.cluster_id.clone(), status.file.node_id.clone())
@@ -106,17 +135,20 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
     let position = node.position();
     if position.lsn == 0 {
         seed::receive(node, admin, session).await?;
+        stuck.at = None;
         return Ok("seeded; following begins".into());
     }
     let stream = match admin.feed(position.lsn, position.epoch, &cluster_id, &node_id).await {
         Err(error) if error.code() == Some(AdminErrorCode::LogTruncated) => {
             tracing::info!(%error, "this node is too far behind: it is seeded anew");
             seed::receive(node, admin, session).await?;
+            stuck.at = None;
             return Ok("seeded anew; following begins".into());
         }
         Err(error) if error.code() == Some(AdminErrorCode::Diverged) => {
             tracing::warn!(%error, "this node's history is not the primary's: it is set aside and seeded anew");
             seed::receive(node, admin, session).await?;
+            stuck.at = None;
             return Ok("seeded anew after a divergence; following begins".into());
         }
         other => other?,
@@ -128,7 +160,15 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, session: u64) -> Res
     node.shared().feed.lock().seeding = None;
     let wanted = watch::Sender::new(false);
     tokio::select! {
-        end = receive(node, primary, &cluster_id, session, stream, &wanted) => end,
+        end = receive(node, primary, &cluster_id, stuck, stream, &wanted) => {
+            if let Err(FollowError::Unreadable { lsn, .. }) = &end {
+                stuck.at = Some(*lsn);
+            }
+            if let Err(FollowError::Ends { lsn, .. }) = &end {
+                stuck.at = Some(lsn + 1);
+            }
+            end
+        }
         never = confirm::say(node, admin, &node_id, wanted.subscribe()) => match never {},
     }
 }
@@ -138,7 +178,7 @@ async fn receive(
     node: &Node,
     primary: &Peer,
     cluster_id: &str,
-    session: u64,
+    stuck: &Stuck,
     stream: client::StreamingResponse,
     confirm_wanted: &watch::Sender<bool>,
 ) -> Result<String, FollowError> {
@@ -154,30 +194,37 @@ async fn receive(
         };
         let Ok(piece) = piece.into_data() else { continue };
         decoder.push(&piece);
+        // What came before something that cannot be read is applied all the same.
         let mut records = Vec::new();
-        while let Some(frame) = decoder
-            .next()
-            .map_err(|error| FollowError::Record { peer: primary.admin.clone(), why: error.to_string() })?
-        {
-            if frame.lsn == 0 {
-                let said = hear(node, primary, cluster_id, &frame)?;
-                confirm_wanted.send_if_modified(|wanted| std::mem::replace(wanted, said.confirm) != said.confirm);
-                continue;
+        let end = loop {
+            match next(node, primary, &mut decoder) {
+                Ok(Some(Next::Record(frame, op))) => records.push((frame, op)),
+                Ok(Some(Next::Said(said))) => match hear(node, primary, cluster_id, &said) {
+                    Ok(()) => {
+                        let confirm = said.confirm;
+                        confirm_wanted.send_if_modified(|wanted| std::mem::replace(wanted, confirm) != confirm);
+                    }
+                    Err(error) => break Some(error),
+                },
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
-            let op = Op::decode(&frame.payload)
-                .map_err(|error| FollowError::Record { peer: primary.admin.clone(), why: error.to_string() })?;
-            records.push((frame, op));
-        }
+        };
         let newest = records.last().map(|(frame, _)| frame.lsn);
         if !records.is_empty() {
-            node.replicate(session, records)
+            node.replicate(stuck.session, records)
                 .await
                 .map_err(|error| FollowError::Apply { peer: primary.admin.clone(), why: error.to_string() })?;
         }
         let mut feed = node.shared().feed.lock();
-        feed.connected = true;
-        feed.error = None;
         feed.primary_lsn = feed.primary_lsn.max(newest.unwrap_or(0));
+        if let Some(error) = end {
+            return Err(error);
+        }
+        if stuck.passed(node.lsn(), feed.primary_lsn) {
+            feed.connected = true;
+            feed.error = None;
+        }
         if node.lsn() >= feed.primary_lsn {
             caught_up = Instant::now();
         }
@@ -185,21 +232,46 @@ async fn receive(
     }
 }
 
+/// What stands next in a feed.
+enum Next {
+    Record(Frame, Op),
+    Said(Announcement),
+}
+
+fn next(node: &Node, primary: &Peer, decoder: &mut FrameDecoder) -> Result<Option<Next>, FollowError> {
+    let unusable = |why: String| FollowError::Unusable { peer: primary.admin.clone(), why };
+    let Some(frame) = decoder.next().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
+    if frame.lsn == 0 {
+        let said = serde_json::from_slice(&frame.payload).map_err(|error| unusable(error.to_string()))?;
+        return Ok(Some(Next::Said(said)));
+    }
+    match Op::decode_up_to(&frame.payload, node.config().record_format) {
+        Ok(op) => Ok(Some(Next::Record(frame, op))),
+        Err(error) => {
+            let (peer, lsn) = (primary.admin.clone(), frame.lsn);
+            Err(FollowError::Unreadable { peer, lsn, why: error.to_string() })
+        }
+    }
+}
+
 /// Takes in an announcement.
-fn hear(node: &Node, primary: &Peer, cluster_id: &str, frame: &Frame) -> Result<Announcement, FollowError> {
-    let said: Announcement = serde_json::from_slice(&frame.payload)
-        .map_err(|error| FollowError::Record { peer: primary.admin.clone(), why: error.to_string() })?;
+fn hear(node: &Node, primary: &Peer, cluster_id: &str, said: &Announcement) -> Result<(), FollowError> {
+    let wrong = |why: String| Err(FollowError::Peer { peer: primary.admin.clone(), why });
     if said.cluster_id != cluster_id {
-        let why = format!("holds another history (`{}`, not `{cluster_id}`)", said.cluster_id);
-        return Err(FollowError::Peer { peer: primary.admin.clone(), why });
+        return wrong(format!("holds another history (`{}`, not `{cluster_id}`)", said.cluster_id));
     }
     if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(&said.wire_version) {
-        let why =
-            format!("speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}", said.wire_version);
-        return Err(FollowError::Peer { peer: primary.admin.clone(), why });
+        return wrong(format!(
+            "speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}",
+            said.wire_version
+        ));
     }
-    let mut feed = node.shared().feed.lock();
-    feed.primary_lsn = said.lsn;
-    drop(feed);
-    Ok(said)
+    if let Err(why) = said.records.for_follower(&record::formats(node.config().record_format)) {
+        return wrong(why);
+    }
+    node.shared().feed.lock().primary_lsn = said.lsn;
+    match &said.ends {
+        Some(why) => Err(FollowError::Ends { peer: primary.admin.clone(), lsn: node.lsn(), why: why.clone() }),
+        None => Ok(()),
+    }
 }

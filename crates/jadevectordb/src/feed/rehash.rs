@@ -55,7 +55,8 @@ fn from_storage(node: &Node, lsn: Lsn) -> Result<Store, String> {
             if frame.lsn > lsn {
                 return Ok(store);
             }
-            let op = Op::decode(&frame.payload).map_err(|error| format!("LSN {}: {error}", frame.lsn))?;
+            let op = Op::decode_up_to(&frame.payload, node.config().record_format)
+                .map_err(|error| format!("LSN {}: {error}", frame.lsn))?;
             store.apply(frame.lsn, op);
         }
         if batch.last_lsn == 0 {

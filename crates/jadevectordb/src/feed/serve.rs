@@ -1,8 +1,9 @@
 //! Serving the feed to other nodes.
 
-use super::{ANNOUNCE_EVERY, Announcement};
+use super::{ANNOUNCE_EVERY, Announcement, Follower};
 use crate::admin::refuse;
 use crate::engine::{FollowerSeen, Node};
+use crate::record;
 use bytes::{Bytes, BytesMut};
 use changelog::{Batch, Frame, LogReader, ReadError};
 use http_body::{Body, Frame as BodyFrame};
@@ -41,8 +42,10 @@ impl Body for FeedBody {
 /// Begins a stream of everything after `after`.
 ///
 /// # Errors
-/// Refused when the asking node holds another history, or the log no longer reaches back so far.
-pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: &str) -> Result<FeedBody, AdminError> {
+/// Refused when the asking node holds another history, or the log no longer reaches back so far, or it would not be able to
+/// read the records.
+pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: Follower) -> Result<FeedBody, AdminError> {
+    let format = follower.served_in(node)?;
     let cluster_id = node.shared().status.borrow().file.cluster_id.clone();
     if cluster_id.is_empty() || (!cluster.is_empty() && cluster != cluster_id) {
         let message = format!("this node holds the history `{cluster_id}`, not `{cluster}`");
@@ -67,9 +70,9 @@ pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: &st
         let message = format!("the log begins at LSN {first_available}; seed anew");
         return Err(refuse(node, AdminErrorCode::LogTruncated, message));
     }
-    note(node, follower, after);
+    note(node, &follower.id, after);
     let (sender, pieces) = mpsc::channel(BATCHES_UNDER_WAY);
-    tokio::spawn(stream(node.clone(), log, after, follower.to_string(), sender));
+    tokio::spawn(stream(node.clone(), log, after, follower.id, format, sender));
     Ok(FeedBody { pieces })
 }
 
@@ -79,20 +82,25 @@ pub(super) fn note(node: &Node, follower: &str, sent_lsn: Lsn) {
     node.shared().followers.lock().insert(follower.to_string(), seen);
 }
 
-async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, sender: mpsc::Sender<Bytes>) {
+async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, format: u8, sender: mpsc::Sender<Bytes>) {
     let mut position = node.shared().position.subscribe();
     let mut announced = None;
     loop {
-        let batch = match read(&log, after, node.lsn()).await {
+        let batch = read(&log, after, node.lsn()).await;
+        let batch = batch.and_then(|batch| Ok((batch.last_lsn, in_format(batch, format)?)));
+        let (last_lsn, mut pieces) = match batch {
             Ok(batch) => batch,
             Err(error) => {
                 tracing::warn!(error, follower, "the feed ends");
+                // So that it is known at the other end too; if that has gone, nobody needs to know.
+                if let Some(last) = announcement(&node, &follower, Some(error)) {
+                    let _ = sender.send(last).await;
+                }
                 return;
             }
         };
-        let mut pieces = batch.pieces;
         let due = announced.is_none_or(|at: Instant| at.elapsed() >= ANNOUNCE_EVERY);
-        if due && let Some(piece) = announcement(&node, &follower) {
+        if due && let Some(piece) = announcement(&node, &follower, None) {
             announced = Some(Instant::now());
             pieces.insert(0, piece);
         }
@@ -102,8 +110,8 @@ async fn stream(node: Node, log: LogReader, mut after: Lsn, follower: String, se
                 return;
             }
         }
-        if batch.last_lsn > 0 {
-            after = batch.last_lsn;
+        if last_lsn > 0 {
+            after = last_lsn;
             note(&node, &follower, after);
             continue;
         }
@@ -129,7 +137,22 @@ async fn read(log: &LogReader, after: Lsn, newest: Lsn) -> Result<Batch, String>
     reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-fn announcement(node: &Node, follower: &str) -> Option<Bytes> {
+/// The frames of a batch with records of at most this format. Most are so already, and stay as they are.
+fn in_format(batch: Batch, format: u8) -> Result<Vec<Bytes>, String> {
+    if format >= record::FORMAT_MAX {
+        return Ok(batch.pieces);
+    }
+    let mut out = BytesMut::with_capacity(batch.bytes);
+    for frame in batch.frames() {
+        let payload =
+            record::in_format(&frame.payload, format).map_err(|error| format!("LSN {}: {error}", frame.lsn))?;
+        Frame { payload, ..frame }.encode_into(&mut out).map_err(|error| error.to_string())?;
+    }
+    Ok(if out.is_empty() { Vec::new() } else { vec![out.freeze()] })
+}
+
+/// `ends`: why nothing follows.
+fn announcement(node: &Node, follower: &str, ends: Option<String>) -> Option<Bytes> {
     // A follower that serves others does not count what they have.
     let counts = matches!(node.shared().status.borrow().file.role, Role::Primary { .. } | Role::Sealed { .. });
     let announcement = Announcement {
@@ -137,6 +160,8 @@ fn announcement(node: &Node, follower: &str) -> Option<Bytes> {
         wire_version: WIRE_VERSION,
         lsn: node.lsn(),
         confirm: counts && node.shared().confirmations.wanted_of(follower),
+        records: record::formats(node.config().record_format),
+        ends,
     };
     let payload = serde_json::to_vec(&announcement).ok()?;
     let mut piece = BytesMut::new();

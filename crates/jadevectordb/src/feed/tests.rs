@@ -1,7 +1,9 @@
 //! What a follower receives.
 
 mod cutter;
+pub(crate) mod faults;
 mod seeding;
+pub(crate) mod tampering;
 
 use super::*;
 use crate::engine::Node;
@@ -34,7 +36,7 @@ async fn a_snapshot_waits_for_its_receiver_and_holds_nothing_meanwhile() {
         node.write(bulky(number * 1_000..number * 1_000 + 1_000)).await.unwrap();
     }
     let start = node.lsn();
-    let mut body = serve_snapshot(&node, "f", None).unwrap();
+    let mut body = serve_snapshot(&node, Follower { id: "f".into(), record_format: 1 }, None).unwrap();
     let (mut decoder, restored) = (SnapshotDecoder::new(), Store::new(Index::default()));
     let mut pieces = 0;
     while let Some(piece) = body.frame().await {

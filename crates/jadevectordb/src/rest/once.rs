@@ -90,6 +90,10 @@ where
     F: Future<Output = Outcome>,
 {
     let caller = gate::admit(rest, access, call).await?;
+    if !rest.node.keeps_keys() {
+        // As a version that knows no keys.
+        return handler(rest.clone(), call.clone(), caller).await;
+    }
     let Some(key) = key_of(call, &caller).await? else { return handler(rest.clone(), call.clone(), caller).await };
     if let Err(error) = rest.node.unless_done(&key.key, &key.request) {
         return refuse_or_repeat(rest, error.into()).await;

@@ -6,7 +6,7 @@
 //! the same on every node and after every restart.
 
 use super::{Database, Store, decode_item};
-use crate::record::{self, DecodeError, Op};
+use crate::record::{self, DecodeError, FORMAT_MAX, Op};
 use bytes::{BufMut, Bytes};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -105,7 +105,7 @@ impl Store {
 /// # Errors
 /// [`DecodeError`] when the item is damaged or of a newer version.
 pub fn place_of(item: &[u8]) -> Result<Option<Place>, DecodeError> {
-    let (version, op) = decode_item(item)?;
+    let (version, op) = decode_item(item, FORMAT_MAX)?;
     Ok(match op {
         Op::PutVectors { database, vectors } => {
             vectors.into_iter().next_back().map(|vector| Place::Vector { database, id: vector.id })

@@ -78,6 +78,7 @@ pub fn config(dir: &TempDir) -> Config {
         admin_token: ADMIN_TOKEN.into(),
         join: false,
         index: Index::default(),
+        record_format: jadevectordb::record::FORMAT_MAX,
         faults: Faults::default(),
         mode: Mode::Production,
         limits: Limits::default(),

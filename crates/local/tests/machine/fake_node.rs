@@ -147,6 +147,7 @@ impl Node {
             instance: std::process::id().to_string(),
             version: self.version.clone(),
             wire_version: wire::headers::WIRE_VERSION,
+            records: wire::admin::RecordFormats::default(),
             ready: role != Role::Waiting,
             role,
             epoch_seen,

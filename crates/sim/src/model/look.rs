@@ -94,6 +94,7 @@ pub fn node_state(colour: Colour, nodes: &ByColour<Node>, how: Circumstances) ->
         instance: String::new(),
         version: String::new(),
         wire_version: wire::headers::WIRE_VERSION,
+        records: wire::admin::RecordFormats::default(),
         role: node.role(colour),
         epoch_seen: node.epoch_seen,
         lsn: node.lsn(),

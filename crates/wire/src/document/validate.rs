@@ -1,5 +1,7 @@
 //! The rules of the document, each with a message that says what would be right.
 
+use crate::headers::{RECORD_FORMAT, RECORD_FORMAT_MIN};
+
 use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, Mode, Version};
 
 /// Longest version label and name.
@@ -50,6 +52,10 @@ impl BlueGreen {
         within(&format!("{path}.index.connectivity"), index.connectivity as u64, 2, 256)?;
         within(&format!("{path}.index.expansionAdd"), index.expansion_add as u64, 4, 10_000)?;
         within(&format!("{path}.index.expansionSearch"), index.expansion_search as u64, 4, 10_000)?;
+        if let Some(format) = version.record_format {
+            let (min, max) = (u64::from(RECORD_FORMAT_MIN), u64::from(RECORD_FORMAT));
+            within(&format!("{path}.recordFormat"), u64::from(format), min, max)?;
+        }
         rate(&format!("{path}.fault.errors"), version.fault.errors)?;
         rate(&format!("{path}.fault.wrongResults"), version.fault.wrong_results)?;
         if self.spec.mode == Mode::Production && !version.fault.is_none() {

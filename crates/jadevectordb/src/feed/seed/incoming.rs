@@ -239,6 +239,7 @@ impl Part {
             cluster_id: meta.cluster_id.clone(),
             node_id: meta.node_id.clone(),
             generation: meta.generation,
+            record_format: meta.record_format,
             lsn: start.lsn,
             epoch: start.epoch(),
             items: self.writer.items(),
@@ -258,7 +259,7 @@ impl Part {
 }
 
 fn new_store(node: &Node) -> Store {
-    Store::remembering(node.config().index.clone(), node.config().limits.keys)
+    Store::of(node.config())
 }
 
 fn next_generation(node: &Node) -> u64 {

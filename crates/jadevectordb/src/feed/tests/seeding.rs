@@ -2,7 +2,8 @@
 
 use super::bulky;
 use super::cutter::Cutter;
-use crate::engine::tests::{Running, WAIT, create, eventually, forgetful};
+use crate::config::Config;
+use crate::engine::tests::{Running, WAIT, config, create, eventually, forgetful, keyed};
 use crate::record::Op;
 use std::path::Path;
 use std::sync::Arc;
@@ -171,6 +172,29 @@ async fn a_part_of_one_node_is_not_completed_by_another() {
     for running in [blue, other, green] {
         running.stop().await;
     }
+}
+
+/// An older version that had received all the keys' places already, and is replaced by a newer one: it would lack the keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_in_an_older_record_format_is_not_completed_in_a_newer_one() {
+    let (blue_dir, green_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let blue = full(blue_dir.path()).await;
+    for number in 0..20 {
+        blue.node.write(keyed(number, 1, number.into())).await.unwrap();
+    }
+    let cutter = Cutter::start(&blue.peer, u64::MAX).await;
+    let green = Running::start_with(Config { record_format: 1, ..config(green_dir.path(), true) }).await;
+    cutter.cut_after(3_000_000);
+    green.node.follow(1, cutter.peer.clone()).await.unwrap();
+    let part = stop_in_the_middle(&green, &cutter).await;
+    assert!(part.records > 1_000, "{part:?}");
+    green.stop().await;
+    let green = Running::start(green_dir.path(), true).await;
+    cutter.cut_after(u64::MAX);
+    equal(&blue, &green).await;
+    assert_eq!(green.node.store().answered_count(), 20);
+    blue.stop().await;
+    green.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,7 @@ where
         admin_token: "secret".into(),
         join: false,
         index: Index::default(),
+        record_format: crate::record::FORMAT_MAX,
         faults: Faults::default(),
         mode: Mode::Development,
         limits: Limits::default(),

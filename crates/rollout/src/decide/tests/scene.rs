@@ -110,6 +110,7 @@ pub(crate) fn node(colour: Colour, role: Role, lsn: Lsn) -> NodeState {
         instance: "i".into(),
         version: "v".into(),
         wire_version: 1,
+        records: wire::admin::RecordFormats::default(),
         role,
         epoch_seen: 1,
         lsn,
