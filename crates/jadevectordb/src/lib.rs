@@ -19,6 +19,8 @@ pub mod fault;
 pub mod feed;
 pub mod metrics;
 pub mod record;
+#[cfg(test)]
+mod recorded;
 pub mod rest;
 pub mod sample;
 pub mod store;

@@ -27,6 +27,13 @@ pub struct FeedBody {
     pub(super) pieces: mpsc::Receiver<Bytes>,
 }
 
+#[cfg(test)]
+impl FeedBody {
+    pub(crate) fn of(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self { pieces }
+    }
+}
+
 impl Body for FeedBody {
     type Data = Bytes;
     type Error = Infallible;
