@@ -165,3 +165,57 @@ fn a_long_log_is_set_aside_and_the_last_line_is_found() {
     assert_eq!(folder.log_path(Colour::Blue).metadata().unwrap().len(), 0);
     assert_eq!(folder.root().join("logs/blue.log.1").metadata().unwrap().len(), LOG_BYTES_MAX + 1);
 }
+
+/// `state.json` of older versions: see `recorded/README.md`. What was recorded is never made anew.
+#[test]
+fn what_older_versions_stored_is_read_and_stored_again() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("recorded/1-first");
+    let mut phases = Vec::new();
+    for entry in std::fs::read_dir(recorded).unwrap() {
+        let path = entry.unwrap().path();
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&place.path().join("shop")).unwrap();
+        std::fs::copy(&path, folder.root().join("state.json")).unwrap();
+        let state = folder.load_state().unwrap_or_else(|error| {
+            panic!("{}: {error}. An older version wrote this: never record it anew", path.display())
+        });
+        let state = state.unwrap();
+        let first = path.ends_with("state-first.json");
+        assert_eq!((state.generation, state.epoch), if first { (1, 1) } else { (41, 7) }, "{}", path.display());
+        if !first {
+            assert_eq!((state.primary, state.primary_epoch, state.promoted_at), (Colour::Green, 6, Some(1234)));
+            assert_eq!(state.versions, ByColour::new(Some("1.1.0".into()), Some("1.0.0".into())));
+            assert_eq!(state.history.len(), 2);
+            assert_eq!(state.run.as_ref().unwrap().started_ms, 1_700_000_000_000);
+        }
+        // Named as it was, with every field as it was.
+        let before: serde_json::Value = read_json(&path).unwrap().unwrap();
+        assert_contains(&serde_json::to_value(&state).unwrap(), &before, &path.display().to_string());
+        let name = match &state.phase {
+            Phase::HandingOver { stage, .. } => serde_json::to_value(stage).unwrap()["stage"].clone(),
+            phase => serde_json::to_value(phase).unwrap()["name"].clone(),
+        };
+        phases.push(name.as_str().unwrap().to_owned());
+        folder.store_state(&State { generation: state.generation + 1, ..state }).unwrap();
+    }
+    phases.sort();
+    phases.dedup();
+    assert_eq!(phases.len(), 17, "{phases:?}");
+}
+
+fn assert_contains(value: &serde_json::Value, part: &serde_json::Value, place: &str) {
+    match part {
+        serde_json::Value::Object(fields) => {
+            for (name, part) in fields {
+                assert_contains(&value[name], part, &format!("{place}: {name}"));
+            }
+        }
+        serde_json::Value::Array(parts) => {
+            assert_eq!(value.as_array().map(Vec::len), Some(parts.len()), "{place}");
+            for (at, part) in parts.iter().enumerate() {
+                assert_contains(&value[at], part, &format!("{place}: [{at}]"));
+            }
+        }
+        part => assert_eq!(value, part, "{place}. An older version wrote this: never record it anew"),
+    }
+}
