@@ -6,7 +6,7 @@ use crate::observe::Sight;
 use evidence::Verdict;
 use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
-use wire::admin::{AcknowledgeState, Epoch, Lsn, Role};
+use wire::admin::{AcknowledgeState, Epoch, Lsn, Role, SetAside};
 use wire::document::BlueGreen;
 use wire::{ByColour, Colour, Member};
 
@@ -96,6 +96,9 @@ pub struct NodeInfo {
     pub unindexed: u64,
     /// Resident memory, bytes.
     pub resident_bytes: u64,
+    /// What it had alone and keeps in files.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
 }
 
 /// A node that is not the head of its environment.
@@ -217,5 +220,6 @@ fn node_info(sight: &Sight, member: Member) -> NodeInfo {
         vectors: node.map_or(0, |node| node.vectors),
         unindexed: node.map_or(0, |node| node.unindexed),
         resident_bytes: node.map_or(0, |node| node.resident_bytes),
+        set_aside: node.map_or_else(Vec::new, |node| node.set_aside.clone()),
     }
 }

@@ -169,6 +169,7 @@ pub fn state(node: &Node) -> NodeState {
             Execution::Threads => resident_bytes(),
             Execution::Tasks { .. } => 0,
         },
+        set_aside: node.set_aside(),
     }
 }
 

@@ -7,6 +7,7 @@ mod acknowledge;
 mod indexer;
 mod open;
 mod role;
+mod set_aside;
 mod snapshotter;
 mod writer;
 
@@ -28,12 +29,15 @@ use bytes::Bytes;
 use changelog::{DataDir, Frame, LogReader};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wire::admin::{AcknowledgeBy, Epoch, FeedState, LISTED_RECORDS_MAX, ListedRecords, Lsn, Peer, Role, Sealed};
+use wire::admin::{
+    AcknowledgeBy, Epoch, FeedState, LISTED_RECORDS_MAX, ListedRecords, Lsn, Peer, Role, Sealed, SetAside,
+};
 use writer::Task;
 
 /// Writes waiting for the writer thread. With 1,500-byte records that is 12 MB; batches are bounded by their bodies.
@@ -63,6 +67,8 @@ pub(crate) struct Shared {
     /// A snapshot of another node, as far as it came.
     pub incoming: Incoming,
     pub followers: Mutex<BTreeMap<String, FollowerSeen>>,
+    /// Oldest first.
+    pub set_aside: Mutex<Vec<SetAside>>,
     pub counters: RequestCounters,
     sample: ReadSample,
     pub instance: String,
@@ -449,6 +455,14 @@ impl Node {
             return Err("this node began to follow another one, or was seeded anew, meanwhile: ask again".into());
         }
         Ok(ListedRecords { from_lsn, to_lsn: position.lsn, records })
+    }
+
+    /// What this node had alone and keeps in files, oldest first, as long as the files are there.
+    pub fn set_aside(&self) -> Vec<SetAside> {
+        let mut kept = self.shared.set_aside.lock();
+        let disk = &self.shared.config.surroundings.disk;
+        kept.retain(|aside| disk.exists(Path::new(&aside.path)));
+        kept.clone()
     }
 
     /// Position and digest at one moment between two groups of writes.

@@ -109,6 +109,23 @@ pub struct NodeState {
     pub unindexed: u64,
     /// Resident memory of the process, bytes.
     pub resident_bytes: u64,
+    /// What this node had and no primary has, oldest first, until somebody removes its folder.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Diverging records, kept in a file when their node was seeded anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// The file, one record a line in JSON, on the node's machine.
+    pub path: String,
+    /// Lines in it.
+    pub records: u64,
+    /// The first and the last LSN at which the histories differ.
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    /// What came before was no longer in the log: of it the file has what the store still had.
+    pub first_lsn_in_log: Lsn,
 }
 
 /// Formats of the records in a node's log. A node that does not say knows the first only.
@@ -468,6 +485,7 @@ mod tests {
                 vectors: 1,
                 unindexed: 0,
                 resident_bytes: 1,
+                set_aside: Vec::new(),
             };
             let text = serde_json::to_string(&state).unwrap();
             assert_eq!(serde_json::from_str::<NodeState>(&text).unwrap(), state, "{text}");

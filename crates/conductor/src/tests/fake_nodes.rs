@@ -182,6 +182,7 @@ impl FakeNodes {
             vectors: 10,
             unindexed: 0,
             resident_bytes: 1,
+            set_aside: Vec::new(),
         }
     }
 

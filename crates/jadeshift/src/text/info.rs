@@ -4,7 +4,7 @@ use super::table::{Table, grouped, megabytes};
 use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
 use rollout::{Confirmation, Outcome};
-use wire::admin::Role;
+use wire::admin::{Role, SetAside};
 use wire::{Colour, Member};
 
 /// Finished rollouts shown.
@@ -125,6 +125,9 @@ fn trouble(info: &Info) -> Option<String> {
             lines.push_str(&format!("{name}: {why}\n"));
         }
     }
+    for (colour, node) in info.nodes.iter() {
+        lines.extend(node.set_aside.iter().map(|aside| set_aside(colour, aside)));
+    }
     if let Some(error) = &info.last_error {
         lines.push_str(&format!("being tried again: {error}\n"));
     }
@@ -132,6 +135,20 @@ fn trouble(info: &Info) -> Option<String> {
         lines.push_str(&format!("the engine has stopped: {why}\n"));
     }
     (!lines.is_empty()).then_some(lines)
+}
+
+/// Records that only this environment had.
+pub(super) fn set_aside(colour: Colour, aside: &SetAside) -> String {
+    let SetAside { path, records, first_lsn, last_lsn, first_lsn_in_log } = aside;
+    let (records, first, last) = (grouped(*records), grouped(*first_lsn), grouped(*last_lsn));
+    let incomplete = match first_lsn_in_log > first_lsn {
+        true => format!(" (before lsn {} only what was not overwritten)", grouped(*first_lsn_in_log)),
+        false => String::new(),
+    };
+    format!(
+        "{colour}: {records} records that it alone had, lsn {first} to {last}, are set aside in {path}{incomplete}; remove \
+         their folder once they are dealt with\n"
+    )
 }
 
 fn history(info: &Info) -> Option<String> {

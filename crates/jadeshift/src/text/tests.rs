@@ -3,7 +3,7 @@ use super::*;
 use conductor::{FollowerInfo, Info, NodeInfo, NodeStatus, TrafficCounts};
 use evidence::Verdict;
 use rollout::{Outcome, Phase, Record, Run, Stage};
-use wire::admin::{Peer, RecordVersion, Rehash, Role};
+use wire::admin::{Peer, RecordVersion, Rehash, Role, SetAside};
 use wire::control::{Difference, Differences, Verified, VerifiedEnvironment};
 use wire::snapshot::Place;
 use wire::{ByColour, Colour, Member};
@@ -30,6 +30,7 @@ fn node(role: Role, version: &str) -> NodeInfo {
         vectors: 10_000,
         unindexed: 0,
         resident_bytes: 81_260_000,
+        set_aside: Vec::new(),
     }
 }
 
@@ -220,6 +221,22 @@ fn a_handover_is_named_with_its_stage() {
         fenced: false,
     };
     assert_eq!(phase_name(&phase), "handing over to green, turning around");
+}
+
+#[test]
+fn what_was_set_aside_is_named_with_its_file() {
+    let aside = |first_lsn_in_log| SetAside {
+        path: "/data/blue/set-aside/epoch-1-lsn-2000/diverged.jsonl".into(),
+        records: 1_200,
+        first_lsn: 801,
+        last_lsn: 2_000,
+        first_lsn_in_log,
+    };
+    let whole = "blue: 1,200 records that it alone had, lsn 801 to 2,000, are set aside in \
+                 /data/blue/set-aside/epoch-1-lsn-2000/diverged.jsonl; remove their folder once they are dealt with\n";
+    assert_eq!(super::info::set_aside(Colour::Blue, &aside(801)), whole);
+    let part = super::info::set_aside(Colour::Blue, &aside(900));
+    assert!(part.contains("diverged.jsonl (before lsn 900 only what was not overwritten); "), "{part}");
 }
 
 #[test]

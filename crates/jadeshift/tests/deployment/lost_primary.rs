@@ -73,7 +73,12 @@ fn a_new_primary_that_hangs_right_after_the_switch_is_replaced_by_itself_and_not
 #[test]
 fn a_primary_that_acknowledged_alone_is_replaced_only_when_a_person_accepts_the_loss() {
     let (home, load) = switched("acknowledge: primary");
+    // What is written while blue stands still only green has.
+    let blue = pid_of(&home, "blue");
+    signal("STOP", blue);
+    load.until_more(20);
     signal("STOP", pid_of(&home, "green"));
+    signal("CONT", blue);
     until("it says what is at stake", || {
         home.json(&["info"])["why"].as_str().is_some_and(|why| why.contains("jadeshift rollback --accept-loss"))
     });
@@ -81,9 +86,23 @@ fn a_primary_that_acknowledged_alone_is_replaced_only_when_a_person_accepts_the_
     home.succeeds(&["rollback", "--accept-loss"]);
     until("the rollout is taken back", || home.json(&["info"])["primary"] == "blue");
     load.until_more(50);
-    load.finish();
     until("it is over", || home.json(&["info"])["phase"]["name"] == "stable");
     assert_eq!(last(&home.json(&["info"])).0, "rolled_back");
+
+    // Green takes in the next version: what it had alone is in a file, named, and not merged.
+    home.succeeds(&["deploy", "1.2.0"]);
+    let aside = || home.json(&["info"])["nodes"]["green"]["set_aside"][0].clone();
+    until("what green had alone is named", || aside().is_object());
+    let (_, lost) = load.finish();
+    assert!(lost.len() >= 20, "green alone acknowledged more than {}", lost.len());
+    let path = aside()["path"].as_str().unwrap().to_string();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count() as u64, aside()["records"].as_u64().unwrap());
+    let kept: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for id in lost.iter().filter_map(|lost| lost.split(':').next()) {
+        assert!(kept.iter().any(|line| line["kind"] == "put_vector" && line["id"] == id), "{id} is not in {path}");
+    }
+    assert!(home.succeeds(&["info"]).contains(&path));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::acknowledge::Confirmations;
 use super::role::{RoleFile, new_id};
 use super::snapshotter::{self, SnapshotTail, Snapshotter};
 use super::writer::{Group, Writer};
-use super::{Node, Position, QUEUE_LENGTH, RequestCounters, Shared, Status, indexer};
+use super::{Node, Position, QUEUE_LENGTH, RequestCounters, Shared, Status, indexer, set_aside};
 use crate::config::Config;
 use crate::feed::Incoming;
 use crate::record::Op;
@@ -87,6 +87,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         confirmations: Confirmations::new(role.acknowledge.clone(), Duration::from_millis(config.limits.confirm_ms)),
         incoming: Incoming::default(),
         followers: Mutex::default(),
+        set_aside: Mutex::new(set_aside::kept(&dir)),
         counters: RequestCounters::default(),
         sample: ReadSample::default(),
         instance: new_id(),

@@ -1,8 +1,8 @@
 //! The writer: the one owner of log, store and role, on a thread of its own.
 
 use super::role::{Change, RoleError, RoleFile};
-use super::snapshotter::{SnapshotTail, Snapshotter, Through, copy_folder};
-use super::{Applied, Condition, MARKERS_KEPT, Position, SUMS_KEPT, Shared, WriteError, frame};
+use super::snapshotter::{SnapshotTail, Snapshotter, Through};
+use super::{Applied, Condition, MARKERS_KEPT, Position, SUMS_KEPT, Shared, WriteError, frame, set_aside};
 use crate::record::Op;
 use crate::store::{Database, Digest, Store};
 use bytes::Bytes;
@@ -444,9 +444,7 @@ impl Writer {
     fn install(&mut self, session: u64, seed: Seed) -> Result<(), RoleError> {
         self.current(session)?;
         let disk = |error: String| RoleError::Disk(error);
-        if self.position.lsn > 0 {
-            self.set_aside().map_err(disk)?;
-        }
+        self.set_aside(&seed.start).map_err(disk)?;
         // Identity before content: a crash in between leaves an empty folder of this history, which seeds again.
         self.keep(RoleFile { cluster_id: seed.cluster_id, ..self.role.clone() })?;
         let tail = SnapshotTail { complete_at: seed.complete_at }.to_bytes().map_err(disk)?;
@@ -462,13 +460,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps what this node had and the primary does not in a folder of its own.
-    fn set_aside(&mut self) -> Result<(), String> {
-        let aside =
-            self.dir.path().join("set-aside").join(format!("epoch-{}-lsn-{}", self.position.epoch, self.position.lsn));
-        copy_folder(&**self.dir.disk(), &self.dir.log_dir(), &aside.join("log"))?;
-        copy_folder(&**self.dir.disk(), &self.dir.snapshot_dir(), &aside.join("snapshot"))?;
-        tracing::warn!(folder = %aside.display(), "this node's own history was set aside before seeding anew");
+    /// Keeps what this node has and the primary of `start` has not. A history that is only shorter has nothing to keep.
+    fn set_aside(&mut self, start: &Start) -> Result<(), String> {
+        let log = self.log.reader();
+        let common = set_aside::common_end(&log.epochs(), self.position.lsn, start);
+        if common >= self.position.lsn {
+            return Ok(());
+        }
+        let aside = set_aside::set_aside(&self.dir, &log, &self.shared.store, common, self.position)?;
+        tracing::warn!(
+            file = aside.path,
+            records = aside.records,
+            first_lsn = aside.first_lsn,
+            last_lsn = aside.last_lsn,
+            "what this node had and its primary has not was set aside before seeding anew"
+        );
+        let mut kept = self.shared.set_aside.lock();
+        kept.retain(|other| other.path != aside.path);
+        kept.push(aside);
         Ok(())
     }
 }

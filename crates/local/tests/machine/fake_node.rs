@@ -164,6 +164,7 @@ impl Node {
             vectors: 0,
             unindexed: 0,
             resident_bytes: 1 << 20,
+            set_aside: Vec::new(),
         };
         serde_json::to_string(&state).unwrap()
     }

@@ -116,6 +116,7 @@ pub fn node_state(colour: Colour, nodes: &ByColour<Node>, how: Circumstances) ->
         vectors: 0,
         unindexed: 0,
         resident_bytes: 0,
+        set_aside: Vec::new(),
     }
 }
 

@@ -127,5 +127,6 @@ pub(crate) fn node(colour: Colour, role: Role, lsn: Lsn) -> NodeState {
         vectors: 10,
         unindexed: 0,
         resident_bytes: 1,
+        set_aside: Vec::new(),
     }
 }
