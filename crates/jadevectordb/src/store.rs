@@ -239,7 +239,7 @@ pub fn is_only_a_key(item: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`DecodeError`] when the item is damaged or of a newer version.
-fn decode_item(mut item: &[u8], reads: u8) -> Result<(Lsn, Op), DecodeError> {
+pub(crate) fn decode_item(mut item: &[u8], reads: u8) -> Result<(Lsn, Op), DecodeError> {
     if item.len() < VERSION_BYTES {
         return Err(DecodeError::Damaged("a snapshot item shorter than its version".into()));
     }

@@ -55,7 +55,7 @@ impl Platform for Machine {
         *reads += 100;
         let counts = TrafficCounts { reads: *reads, read_errors: 0 };
         Ok(PlatformObservation {
-            environments,
+            environments: environments.map(|_, environment| vec![environment]),
             reads_in_effect: Some(world.reads),
             traffic: Some(ByColour::new(counts, counts)),
         })

@@ -81,10 +81,10 @@ async fn a_follower_that_has_what_is_not_announced_yet_has_not_diverged() {
             std::thread::yield_now();
         }
         assert_eq!(node.position(), before);
-        assert!(serve(&node, before.lsn + 1, before.epoch, "", "f").is_ok());
+        assert!(serve(&node, before.lsn + 1, before.epoch, "", Follower { id: "f".into(), record_format: 1 }).is_ok());
         writing
     };
     writing.await.unwrap().unwrap();
-    assert!(serve(&node, before.lsn + 2, before.epoch, "", "f").is_err());
+    assert!(serve(&node, before.lsn + 2, before.epoch, "", Follower { id: "f".into(), record_format: 1 }).is_err());
     tokio::task::spawn_blocking(move || node.close()).await.unwrap();
 }

@@ -119,6 +119,7 @@ impl Machine {
             admin_token: ADMIN_TOKEN.into(),
             join,
             index: world.profile.index.clone(),
+            record_format: jadevectordb::record::FORMAT_MAX,
             faults: Faults::default(),
             mode: Mode::Production,
             limits: world.profile.limits.clone(),

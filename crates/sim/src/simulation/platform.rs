@@ -10,7 +10,7 @@ use rollout::{Phase, State, World as Wanted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// Pause of a machine that does not come up, ms.
 const RESTART_PAUSE_MS: std::ops::RangeInclusive<u64> = 50..=500;
@@ -233,7 +233,8 @@ impl Platform for Seat {
             return Err(PlatformError::Conflict { stored, offered: known });
         }
         for colour in Colour::BOTH {
-            let version = wanted.environments.get(colour).version.clone();
+            let fenced = wanted.fenced == Some(Member::from(colour));
+            let version = wanted.environments.get(colour).version.clone().filter(|_| !fenced);
             let launch = version.map(|version| Launch { version, join: platform.joins(colour) });
             platform.wanted.get(colour).send_if_modified(|current| {
                 let version = |launch: &Option<Launch>| launch.as_ref().map(|launch| launch.version.clone());
@@ -256,7 +257,7 @@ impl Platform for Seat {
         // Seen from outside, a process that has just been told to end is there until it is gone.
         let environments = ByColour::from_fn(|colour| {
             let status = platform.status.lock().get(colour).clone();
-            match (status, self.world.machines.get(colour).version()) {
+            vec![match (status, self.world.machines.get(colour).version()) {
                 (WorkloadObservation::Running { version, .. }, None) => {
                     WorkloadObservation::Crashed { version, why: "its process ended".into() }
                 }
@@ -265,7 +266,7 @@ impl Platform for Seat {
                     WorkloadObservation::Running { version, peer, admin_token }
                 }
                 (status, _) => status,
-            }
+            }]
         });
         let reads_in_effect = platform.routing().map(|routing| routing.reads);
         Ok(PlatformObservation { environments, reads_in_effect, traffic: Some(*platform.traffic.lock()) })

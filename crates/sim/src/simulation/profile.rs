@@ -129,7 +129,7 @@ impl Profile {
 fn document(chance: &Chance) -> BlueGreen {
     let mut document = BlueGreen::named("simulated");
     let spec = &mut document.spec;
-    let shares: &[u8] = *chance.pick(&[&[100][..], &[50, 100], &[10, 50, 90, 100]]).unwrap_or(&&[100][..]);
+    let shares: &[u8] = chance.pick(&[&[100][..], &[50, 100], &[10, 50, 90, 100]]).unwrap_or(&&[100][..]);
     let step = |&share_percent| Step { duration_min_ms: 0, requests_min: 0, ..Step::of_share(share_percent) };
     spec.rollout.steps = shares.iter().map(step).collect();
     spec.rollout.watch_ms = *chance.pick(&[0, 10, 100, 1_000, 5_000]).unwrap_or(&0);
