@@ -142,9 +142,9 @@ fn info_of_environments_of_several_nodes() {
     };
     let text = info(&stable, NOW_MS);
     for line in [
-        "blue-1 (active)  1.0.0    primary, epoch 3    50 %    31,204       0  12,345          -   10,000  81.3 MB",
-        "blue             1.0.0    follower, epoch 3      -         -       -  12,340   5 (2 ms)   10,000  81.3 MB",
-        "blue-2           1.0.0    silent                 -         -       -       -   5 (2 ms)        -        -",
+        "blue-1 (active)  1.0.0    primary, epoch 3    50 %    31,204       0  12,345           -   10,000  81.3 MB",
+        "blue             1.0.0    follower, epoch 3      -         -       -  12,340    5 (2 ms)   10,000  81.3 MB",
+        "blue-2           1.0.0    silent                 -         -       -       -    5 (2 ms)        -        -",
         "every acknowledged write is on both disks, blue-1 and blue",
         "blue-2: connection refused",
     ] {
