@@ -359,3 +359,95 @@ async fn an_older_primary_is_followed_from_its_snapshot_and_by_its_feed() {
         following.stop().await;
     }
 }
+
+/// Every byte of `whole` turned in several ways, with every length that it can be cut to.
+fn damaged(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
+    let turned = (0..whole.len()).flat_map(|at| {
+        [0x01, 0x80, 0xff].map(|bits| {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= bits;
+            bytes
+        })
+    });
+    // A length that says more than there is: four bytes at once.
+    let lengths = (0..whole.len().saturating_sub(3)).map(|at| {
+        let mut bytes = whole.to_vec();
+        bytes[at..at + 4].fill(0xff);
+        bytes
+    });
+    cut.chain(turned).chain(lengths)
+}
+
+/// Records have no checksum of their own: whatever passed that of the frame, or of the item, is read here.
+#[test]
+fn no_damaged_record_panics_and_what_is_read_can_be_written() {
+    let keyed = |op: Op| {
+        let answered =
+            crate::record::Answered { key: [1; 32], request: [2; 32], at_ms: 3, status: 201, body: "{}".into() };
+        Op::Keyed { op: Box::new(op), answered }.encode()
+    };
+    let mut payloads: Vec<Bytes> = expected().iter().map(Op::encode).collect();
+    payloads.extend(expected().into_iter().map(keyed));
+    payloads.push(keyed(Op::Nothing));
+    let mut refused = 0;
+    for payload in &payloads {
+        for bytes in damaged(payload).map(Bytes::from) {
+            for reads in [1, 2] {
+                match Op::decode_up_to(&bytes, reads) {
+                    // What is read can be written, and is the same then.
+                    Ok(op) => assert_eq!(Op::decode(&op.encode()).unwrap().encode(), op.encode()),
+                    Err(error) => {
+                        refused += 1;
+                        assert!(!error.to_string().is_empty());
+                    }
+                }
+            }
+            if let Ok(older) = crate::record::in_format(&bytes, 1) {
+                let _ = Op::decode_up_to(&older, 1);
+            }
+            let item = [&7_u64.to_le_bytes()[..], &bytes].concat();
+            let _ = Store::new(Index::default()).restore(&item);
+            let _ = crate::store::place_of(&item);
+        }
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
+/// A record that is cut is never taken for a whole one.
+#[test]
+fn a_record_that_is_cut_is_refused() {
+    for op in expected().iter().filter(|op| !matches!(op, Op::OpenEpoch | Op::Marker)) {
+        let payload = op.encode();
+        for length in 0..payload.len() {
+            assert!(Op::decode(&payload[..length]).is_err(), "{op:?} of {length} bytes");
+        }
+    }
+}
+
+#[test]
+fn no_damaged_feed_or_snapshot_panics_or_passes() {
+    for version in versions() {
+        let feed = version.hex("feed.hex");
+        let whole = version.feed(0).len();
+        for bytes in damaged(&feed) {
+            let mut decoder = FrameDecoder::new();
+            decoder.push(&bytes);
+            let mut frames = 0;
+            let end = loop {
+                match decoder.next() {
+                    Ok(Some(_)) => frames += 1,
+                    Ok(None) => break decoder.buffered() == 0 && frames == whole,
+                    Err(_) => break false,
+                }
+            };
+            assert!(!end, "{}: a damaged feed was read to its end", version.name);
+        }
+        for bytes in damaged(&version.hex("snapshot.hex")) {
+            let mut decoder = SnapshotDecoder::new();
+            decoder.push(&bytes);
+            while let Ok(Some(_)) = decoder.next() {}
+            assert!(decoder.finish().is_err(), "{}: a damaged snapshot is whole", version.name);
+        }
+    }
+}
