@@ -57,6 +57,8 @@ pub enum DataDirError {
     Lock { path: PathBuf, error: io::Error },
     #[error("the data folder {} is in use by {}: stop it, or choose another folder", path.display(), holder(*pid))]
     InUse { path: PathBuf, pid: Option<u32> },
+    #[error("cannot make durable what the data folder {} holds: {error}", path.display())]
+    Sync { path: PathBuf, error: io::Error },
     #[error("cannot read {}: {error}", path.display())]
     ReadFormat { path: PathBuf, error: io::Error },
     #[error("cannot write the data format: {0}")]
@@ -101,6 +103,7 @@ impl DataDir {
             HoldError::Io(error) => DataDirError::Lock { path: path.join("LOCK"), error },
         })?;
         check_format(&*disk, &path)?;
+        make_names_durable(&*disk, &path)?;
         Ok(DataDir { held: Arc::new(Held { disk, path, small_files: Mutex::default(), _hold: hold }) })
     }
 
@@ -145,6 +148,18 @@ impl DataDir {
     pub fn snapshot_dir(&self) -> PathBuf {
         self.held.path.join("snapshot")
     }
+}
+
+/// A process that was killed between a rename and the sync of the folder leaves a name that is seen and not durable. Whoever
+/// acts upon what it finds under such a name must not lose it with the next power cut. The log does the same for its own.
+fn make_names_durable(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
+    let snapshots = dir.join("snapshot");
+    for folder in [dir, &snapshots] {
+        if disk.exists(folder) {
+            disk.sync_dir(folder).map_err(|error| DataDirError::Sync { path: folder.to_owned(), error })?;
+        }
+    }
+    Ok(())
 }
 
 fn check_format(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
