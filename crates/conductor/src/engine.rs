@@ -105,8 +105,12 @@ impl<P: Platform> Engine<P> {
     /// Works until it is told to stop, nobody can tell it anything any more, or another coordinator took over.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: watch::Receiver<bool>) {
         // What is durable may be made so before anything is seen: traffic does not wait for a look at silent nodes.
-        self.tell_platform(&World::of(&self.state), false).await;
-        if let Err(Fatal(why)) = self.work(&mut asks, &mut stop).await {
+        let told = self.tell_platform(&World::of(&self.state), false).await;
+        let worked = match told {
+            Ok(()) => self.work(&mut asks, &mut stop).await,
+            fatal => fatal,
+        };
+        if let Err(Fatal(why)) = worked {
             tracing::error!("the conductor stops: {why}");
             self.journal.event(format!("the conductor stops: {why}"));
             self.publish(Some(why));
@@ -187,7 +191,7 @@ impl<P: Platform> Engine<P> {
         }
         self.journal.decided(&decision.why, changed);
         self.evidence.set_replays(&self.document.spec, &self.state, &decision.world, &self.sight);
-        self.tell_platform(&decision.world, self.state.phase.holds_writes()).await;
+        self.tell_platform(&decision.world, self.state.phase.holds_writes()).await?;
         let called = apply_roles(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
         // Writes that wait do not wait for those who only follow.
         let led = match self.hurries() {
@@ -269,18 +273,23 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Tells the platform what shall be so. `sparing`: only what is new, and everything now and then.
-    async fn tell_platform(&mut self, world: &World, sparing: bool) {
+    /// A platform that knows of a newer state ends this coordinator: it may wait for what another has decided against.
+    async fn tell_platform(&mut self, world: &World, sparing: bool) -> Result<(), Fatal> {
         if sparing
             && let Some((told, at)) = &self.told
             && same_for_platform(told, world)
             && at.elapsed() < PLATFORM_EVERY
         {
-            return;
+            return Ok(());
         }
         let applied = self.platform.apply(world).await;
+        if let Err(error @ PlatformError::Conflict { .. }) = applied {
+            return Err(Fatal(error.to_string()));
+        }
         if self.journal.note(Trouble::Apply, applied).is_some() {
             self.told = Some((world.clone(), Instant::now()));
         }
+        Ok(())
     }
 
     /// Asks the new primary for its digest at the seal, if the handover waits for it. Reading it changes nothing, so it is

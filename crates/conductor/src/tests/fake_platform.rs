@@ -26,6 +26,8 @@ pub(super) struct FakePlatform {
     pub nodes: FakeNodes,
     pub state: Mutex<Option<State>>,
     pub fate: Mutex<Option<(u64, Fate)>>,
+    /// Another coordinator stored something, as the platform knows.
+    pub overtaken: Mutex<bool>,
     /// A store hangs now.
     pub hanging: Notify,
     pub worlds: Mutex<Vec<World>>,
@@ -40,6 +42,7 @@ impl FakePlatform {
             nodes,
             state: Mutex::new(None),
             fate: Mutex::new(None),
+            overtaken: Mutex::new(false),
             hanging: Notify::new(),
             worlds: Mutex::default(),
             error_rates: Mutex::default(),
@@ -80,6 +83,9 @@ impl Platform for FakePlatform {
     }
 
     async fn apply(&self, world: &World) -> Result<(), PlatformError> {
+        if *self.overtaken.lock() {
+            return Err(PlatformError::Conflict { stored: 9, offered: 8 });
+        }
         let mut worlds = self.worlds.lock();
         if worlds.last() != Some(world) {
             worlds.push(world.clone());

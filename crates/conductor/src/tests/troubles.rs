@@ -35,6 +35,16 @@ async fn another_coordinator_ends_this_one() {
     assert_eq!(stage.platform.state.lock().as_ref().map(|state| state.generation), Some(3));
 }
 
+/// Found by seed 115 of the simulation: one that was overtaken while it waited for a node that no longer runs stored nothing,
+/// so it never learned that there was nothing to wait for.
+#[tokio::test]
+async fn a_coordinator_that_waits_learns_from_the_platform_that_it_was_overtaken() {
+    let stage = Stage::stable(document()).await;
+    *stage.platform.overtaken.lock() = true;
+    let info = stage.until(|info| info.stopped.is_some()).await;
+    assert!(info.stopped.is_some_and(|why| why.contains("another coordinator")));
+}
+
 /// Found by the model of the handover: a coordinator that stood still while another fenced the primary off would have given
 /// it the right to write again, with a call that needs nothing to be stored.
 #[tokio::test]
