@@ -41,6 +41,9 @@ pub struct Sim {
     /// Each seed for a quarter of its time, as the tests run it.
     #[arg(long)]
     brief: bool,
+    /// As many handovers a seed as possible.
+    #[arg(long)]
+    dense: bool,
     /// With `--seed`: prints every event.
     #[arg(long, requires = "seed")]
     verbose: bool,
@@ -91,6 +94,9 @@ fn command(program: &Path, options: &Sim, seed: u64) -> Command {
     if options.brief {
         command.arg("--brief");
     }
+    if options.dense {
+        command.arg("--dense");
+    }
     if let Some(mutation) = &options.mutation {
         command.args(["--mutation", mutation]);
     }
@@ -129,7 +135,9 @@ async fn run_all(program: &Path, options: &Sim) -> Result<()> {
         }
     }
     total.print(began.elapsed(), jobs);
-    total.verdict(options)
+    let verdict = total.verdict(options);
+    println!("{}", total.json(began.elapsed()));
+    verdict
 }
 
 /// A seed whose process fails in any other way than by saying so has failed too.
@@ -186,6 +194,19 @@ impl Total {
         println!("{:>12} duplicated", self.duplicated);
     }
 
+    /// All of it on one line, for programs.
+    fn json(&self, took: Duration) -> serde_json::Value {
+        serde_json::json!({
+            "seeds": self.seeds,
+            "seconds": took.as_secs_f64(),
+            "simulated_ms": self.simulated_ms,
+            "counts": self.counts,
+            "lost": self.lost,
+            "duplicated": self.duplicated,
+            "failed_seeds": self.failed.keys().collect::<Vec<_>>(),
+        })
+    }
+
     fn verdict(&self, options: &Sim) -> Result<()> {
         for (seed, violations) in self.failed.iter().take(SHOWN) {
             println!("\nseed {seed} failed:");
@@ -194,7 +215,8 @@ impl Total {
             }
             let mutation = options.mutation.as_ref().map_or(String::new(), |name| format!(" --mutation {name}"));
             let brief = if options.brief { " --brief" } else { "" };
-            println!("  replay: cargo xtask sim{brief} --seed {seed}{mutation} --verbose");
+            let dense = if options.dense { " --dense" } else { "" };
+            println!("  replay: cargo xtask sim{brief}{dense} --seed {seed}{mutation} --verbose");
         }
         match (self.failed.len(), &options.mutation) {
             (0, Some(name)) => bail!("no seed found the mutation {name}"),

@@ -3,7 +3,7 @@
 use sim::simulation::{self, Options};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim --seed N [--brief] [--verbose] [--mutation NAME] [--json]";
+const USAGE: &str = "usage: sim --seed N [--brief] [--dense] [--verbose] [--mutation NAME] [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +28,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
             "--mutation" => options.mutation = Some(value()?.parse()?),
             "--verbose" => options.verbose = true,
             "--brief" => options.brief = true,
+            "--dense" => options.dense = true,
             "--json" => json = true,
             other => return Err(format!("`{other}` is not known")),
         }

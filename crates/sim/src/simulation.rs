@@ -23,6 +23,11 @@
 //! | `books` | what must be true, noted while it happens |
 //! | `examine` | what must be true at the end |
 //!
+//! Why not a ready simulator such as turmoil: that simulates sockets and time, and each host's tasks under them. What breaks a
+//! handover is as often the disk, and the nodes speak through `client::Network`, `changelog::Disk`, `clock::Clock` and
+//! `conductor::Platform`, which are the right place to lose, delay and repeat: a call as a whole, a sector, a rename. With
+//! these four, tokio's own single thread with paused time is scheduler enough, and no code of HTTP is run for each message.
+//!
 //! Time is simulated: it stands still while anything can be done, and jumps to the next moment at which something is due.
 //! Everything random is drawn from the seed, so a run is repeated exactly by running the same seed in a new process.
 
@@ -63,6 +68,8 @@ pub struct Options {
     pub mutation: Option<Mutation>,
     /// A quarter of the time, for builds that are not optimised.
     pub brief: bool,
+    /// As many handovers as possible: one step, no watch, a minute of commands without pauses.
+    pub dense: bool,
 }
 
 /// Runs one seed to its end on this thread, which must not have run one before.

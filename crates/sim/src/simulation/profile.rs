@@ -119,6 +119,19 @@ impl Profile {
         }
     }
 
+    /// Leaves what breaks as it is, and asks for handovers all the time.
+    pub fn hurry(&mut self) {
+        let rollout = &mut self.document.spec.rollout;
+        rollout.steps = vec![Step { duration_min_ms: 0, requests_min: 0, ..Step::of_share(100) }];
+        rollout.watch_ms = 0;
+        rollout.timeout_ms = 3_000;
+        self.command_pause_ms_max = 10;
+        self.boot_ms_max = 10;
+        self.client_pause_ms_max = self.client_pause_ms_max.max(100);
+        self.fault_pause_ms_max = self.fault_pause_ms_max.max(1_000);
+        self.troubled = Duration::from_secs(60);
+    }
+
     /// How long the next group of writes takes.
     pub fn disk_pace(&self, chance: &Chance) -> Duration {
         chance.ms(0..=self.disk_ms_max)

@@ -40,7 +40,10 @@ pub(super) struct World {
 impl World {
     pub fn new(options: Options) -> Arc<World> {
         let chance = Chance::seeded(options.seed);
-        let profile = Profile::draw(&chance);
+        let mut profile = Profile::draw(&chance);
+        if options.dense {
+            profile.hurry();
+        }
         let trace = Trace::new(options.verbose);
         trace.line(|| format!("{profile:#?}"));
         Arc::new_cyclic(|world: &Weak<World>| World {
