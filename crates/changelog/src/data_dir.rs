@@ -112,12 +112,12 @@ impl DataDir {
         &self.held.disk
     }
 
-    /// The content of a small file of the folder; `None` if it is not there.
+    /// The content of a small file of the folder, which is durable; `None` if it is not there.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read or synced.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.small_file(name).read()
+        self.small_file(name).read_durable()
     }
 
     /// Replaces a small file of the folder. After a crash at any moment it has its old or its new content; when the call

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{Access, Disk, DiskFile, read_whole};
-use crate::durable::{DurableWriteError, write_file_durably};
+use crate::durable::{DurableWriteError, parent_of, write_file_durably};
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +73,20 @@ impl SmallFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => content(other?).map(Some),
         }
+    }
+
+    /// As [`SmallFile::read`], and what is returned is durable. For whoever begins to act upon it: a process that was killed
+    /// before its sync leaves a content that is seen, and lost with the power.
+    ///
+    /// # Errors
+    /// As [`SmallFile::read`], or it cannot be synced.
+    pub fn read_durable(&self) -> io::Result<Option<Vec<u8>>> {
+        match self.disk.open(&self.path, Access::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?.sync_data()?,
+        }
+        self.disk.sync_dir(parent_of(&self.path))?;
+        self.read()
     }
 
     /// Replaces the content. After a crash at any moment the file has its old or its new content; when the call returned

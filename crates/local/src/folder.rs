@@ -142,6 +142,11 @@ impl Folder {
     /// [`FolderError::StateMissing`] when there is no state but another node than blue's first holds data. (Data of that
     /// alone is taken over: it is the node that begins.)
     pub fn check_history(&self) -> Result<(), FolderError> {
+        // What an `up` acts upon must not be lost with the power because the one before was killed at the wrong moment.
+        let state = self.storing.lock();
+        let path = state.state.path().into();
+        state.state.read_durable().map_err(|source| FolderError::Read { path, source })?;
+        drop(state);
         if self.load_state()?.is_some() {
             return Ok(());
         }

@@ -69,6 +69,79 @@ fn a_torn_write_leaves_the_content_before() {
     assert_eq!(read(&file), b"three");
 }
 
+/// Notes whether what was written was synced.
+#[derive(Debug, Default)]
+struct Noting {
+    synced: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+struct NotingFile(Arc<dyn DiskFile>, Arc<std::sync::atomic::AtomicUsize>);
+
+impl Disk for Noting {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        LocalDisk.list(dir)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        LocalDisk.exists(path)
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(NotingFile(LocalDisk.open(path, access)?, self.synced.clone())))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        LocalDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.remove_file(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.sync_dir(path)
+    }
+    fn hold(&self, dir: &Path) -> Result<Box<dyn std::any::Any + Send + Sync>, crate::disk::HoldError> {
+        LocalDisk.hold(dir)
+    }
+}
+
+impl DiskFile for NotingFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        self.0.reserve(from, to)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_unsynced_is_synced_before_it_is_acted_upon() {
+    let folder = tempfile::tempdir().unwrap();
+    file(&folder).write(b"left").unwrap();
+    let disk = Noting::default();
+    let synced = disk.synced.clone();
+    let next = SmallFile::new(Arc::new(disk), &folder.path().join("role.json"));
+    assert_eq!(next.read_durable().unwrap().unwrap(), b"left");
+    assert_eq!(synced.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let none = SmallFile::new(Arc::new(LocalDisk), &folder.path().join("none"));
+    assert_eq!(none.read_durable().unwrap(), None);
+}
+
 #[test]
 fn damage_to_both_halves_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
