@@ -5,10 +5,12 @@ mod dataset;
 mod gateway;
 mod handover;
 mod index;
+mod large;
 mod load;
 mod node;
 pub mod process;
 mod report;
+mod seeding;
 mod server;
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +35,8 @@ pub enum Bench {
     Index(index::Arguments),
     Handover(handover::Arguments),
     CoordinatorLoss(coordinator_loss::Arguments),
+    Seeding(seeding::Arguments),
+    Large(large::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -73,6 +77,14 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::CoordinatorLoss(arguments) => {
             let strict = arguments.strict;
             (coordinator_loss::bench(arguments).await?, strict)
+        }
+        Bench::Seeding(arguments) => {
+            let strict = arguments.common.strict;
+            (seeding::bench(arguments).await?, strict)
+        }
+        Bench::Large(arguments) => {
+            let strict = arguments.common.strict;
+            (large::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

@@ -73,6 +73,13 @@ impl Dataset {
         Ok(Dataset { names, sections, vectors, queries })
     }
 
+    /// The same data with the first components of every vector only.
+    pub fn narrowed(mut self, dimension: usize) -> Dataset {
+        self.vectors = self.vectors.narrowed(dimension);
+        self.queries = self.queries.narrowed(dimension);
+        self
+    }
+
     /// The same data with exactly `rows` vectors: cut off, or enlarged by noisy copies (see [`Dataset::with_copies`]).
     pub fn resized(&self, rows: usize, seed: u64) -> Dataset {
         let kept = rows.min(self.vectors.rows());
@@ -198,6 +205,12 @@ impl Matrix {
     /// The real vector of a row.
     pub fn floats(&self, row: usize) -> Vec<f32> {
         self.row(row).iter().map(|component| f32::from(*component) / SCALE).collect()
+    }
+
+    fn narrowed(&self, dimension: usize) -> Matrix {
+        let dimension = dimension.min(self.dimension);
+        let rows = self.components.chunks(self.dimension);
+        Matrix { dimension, components: rows.flat_map(|row| &row[..dimension]).copied().collect() }
     }
 
     fn first(&self, rows: usize) -> Matrix {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wire::admin::NodeState;
+use wire::admin::{Follow, NodeState, Peer};
 
 /// How long a node may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ pub struct Node {
     pub process: Process,
     pub http: SocketAddr,
     admin: Admin,
+    peer: Peer,
     /// Bearer token of a user; known after [`Node::sign_in`].
     token: Arc<str>,
 }
@@ -93,7 +94,8 @@ impl NodeProgram {
         let ready: Ready = wait_for_json(&ready_file, &mut process, READY_LIMIT).await?;
         let admin_token = fs::read_to_string(&token_file)?;
         let admin = Admin::new(Http::new(), &ready.admin.to_string(), admin_token.trim(), CALL_TIMEOUT);
-        Ok(Node { process, http: ready.http, admin, token: "".into() })
+        let peer = Peer { admin: ready.admin.to_string(), http: ready.http.to_string() };
+        Ok(Node { process, http: ready.http, admin, peer, token: "".into() })
     }
 }
 
@@ -148,6 +150,14 @@ impl Node {
 
     pub async fn state(&self) -> Result<NodeState> {
         self.admin.state().await.context("the node does not tell its state")
+    }
+
+    /// Makes this node follow `primary`, which has the same admin token.
+    pub async fn follow(&self, primary: &Node) -> Result<()> {
+        let epoch = primary.state().await?.epoch_seen;
+        let call = Follow { epoch, primary: primary.peer.clone() };
+        self.admin.follow(&call).await.context("the node does not follow")?;
+        Ok(())
     }
 
     /// Waits until every vector is in the approximate index; returns how long that took.
@@ -218,6 +228,11 @@ impl Requests {
     /// The same database, for other rows.
     pub fn with_data(&self, data: &Arc<Dataset>) -> Requests {
         Requests { data: data.clone(), ..self.clone() }
+    }
+
+    /// Vectors of the data.
+    pub fn rows(&self) -> usize {
+        self.data.vectors.rows()
     }
 
     /// Path of the database.
