@@ -82,10 +82,24 @@ impl Home {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir().join("logs/up.log")).unwrap_or_default()
     }
+
+    /// What one needs to know about a deployment whose test failed.
+    fn tell(&self) {
+        eprintln!("{}", text(&self.run(&["info", "--output", "json"]).stdout));
+        for entry in std::fs::read_dir(self.dir().join("logs")).into_iter().flatten().flatten() {
+            let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("{}:\n{}", entry.file_name().display(), last.join("\n"));
+        }
+    }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         let _ = self.run(&["down"]);
         for pid in processes_below(self.folder.path()) {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 const WRITERS: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Clients that write through the gateway, look at once for what they wrote, and remember what was acknowledged.
+/// Clients that write through the gateway, look at once for what they wrote, search now and then, and remember what was
+/// acknowledged.
 pub struct Load {
     runtime: Runtime,
     stop: Arc<AtomicBool>,
@@ -79,6 +80,10 @@ impl Load {
                             if let Some((404, answer)) = read {
                                 unread.push(format!("{id}: {answer}"));
                             }
+                            if number % 16 == 0 {
+                                let near = json!({"queryVector": [writer, number], "topK": 3});
+                                api.call("POST", &format!("/v1/databases/{}/search", api.database), &near).await;
+                            }
                             mine.push(id);
                             acknowledged.fetch_add(1, Ordering::Relaxed);
                         }
@@ -94,6 +99,41 @@ impl Load {
     pub fn until_more(&self, more: usize) {
         let wanted = self.acknowledged.load(Ordering::Relaxed) + more;
         until("more writes are acknowledged", || self.acknowledged.load(Ordering::Relaxed) >= wanted);
+    }
+
+    /// Writes so many vectors with 60 kB of metadata each, and gives their ids. Each must be acknowledged.
+    pub fn write_large(&self, count: usize) -> Vec<String> {
+        let note = "much ".repeat(12_000);
+        let write = async |number| {
+            let id = format!("large-{number}");
+            let vector = json!({"id": id, "values": [1, number], "metadata": {"note": note}});
+            let answer = self.api.call("POST", &self.api.vectors(), &vector).await;
+            assert!(matches!(answer, Some((201, _))), "{id}: {answer:?}");
+            id
+        };
+        self.runtime.block_on(async {
+            let mut ids = Vec::new();
+            for number in 0..count {
+                ids.push(write(number).await);
+            }
+            ids
+        })
+    }
+
+    /// Those of these ids that are not there.
+    pub fn missing(&self, ids: &[String]) -> Vec<String> {
+        self.runtime.block_on(async {
+            let mut missing = Vec::new();
+            for id in ids {
+                let path = format!("{}/{id}", self.api.vectors());
+                match self.api.call("GET", &path, &Value::Null).await {
+                    Some((200, _)) => (),
+                    Some((404, _)) => missing.push(id.clone()),
+                    other => panic!("{id}: {other:?}"),
+                }
+            }
+            missing
+        })
     }
 
     /// Ends it, and gives the number of acknowledged writes and those of them that are not there, or were not found by their
