@@ -71,8 +71,23 @@ impl SmallFile {
     pub fn read(&self) -> io::Result<Option<Vec<u8>>> {
         match read_whole(&*self.disk, &self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => content(other?).map(Some),
+            other => SmallFile::content_of(other?).map(Some),
         }
+    }
+
+    /// What holds of the bytes of such a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] if neither half is whole.
+    pub fn content_of(file: Vec<u8>) -> io::Result<Vec<u8>> {
+        let (first, second) = file.split_at(file.len() / 2);
+        // The one half whose writing was torn may have lost its first line.
+        if !first.starts_with(WORD) && !second.starts_with(WORD) {
+            return Ok(file);
+        }
+        let newest = [first, second].into_iter().filter_map(parse).max_by_key(|(sequence, _)| *sequence);
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "neither half of the file is whole");
+        newest.map(|(_, content)| content.to_vec()).ok_or_else(damaged)
     }
 
     /// As [`SmallFile::read`], and what is returned is durable. For whoever begins to act upon it: a process that was killed
@@ -165,16 +180,4 @@ fn parse(half: &[u8]) -> Option<(u64, &[u8])> {
     let content = rest.get(end + 1..)?.get(..length.parse().ok()?)?;
     let whole = crc == format!("{:08x}", crc32fast::hash(&[&sequence.to_le_bytes(), content].concat()));
     (version.parse() == Ok(VERSION) && whole).then_some((sequence, content))
-}
-
-/// What holds of the content of a file.
-fn content(file: Vec<u8>) -> io::Result<Vec<u8>> {
-    let (first, second) = file.split_at(file.len() / 2);
-    // The one half whose writing was torn may have lost its first line.
-    if !first.starts_with(WORD) && !second.starts_with(WORD) {
-        return Ok(file);
-    }
-    let newest = [first, second].into_iter().filter_map(parse).max_by_key(|(sequence, _)| *sequence);
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "neither half of the file is whole");
-    newest.map(|(_, content)| content.to_vec()).ok_or_else(damaged)
 }

@@ -48,7 +48,7 @@ struct Line<'a> {
     idempotency_key_hash: Option<&'a str>,
     /// The log does not reach back so far: this is what the store had of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    read_store: bool,
+    from_store: bool,
 }
 
 /// The last LSN up to which two histories are one. An epoch is given once, so where epoch and LSN are the same, everything
@@ -83,9 +83,9 @@ pub(super) fn set_aside(
     let mut lines = Lines::create(disk, &path)?;
     let first_logged = log.first_available().max(common + 1);
     if first_logged > common + 1 {
-        lines.read_store(store, log, common + 1..first_logged)?;
+        lines.add_store(store, log, common + 1..first_logged)?;
     }
-    lines.read_log(log, first_logged - 1, position.lsn)?;
+    lines.add_log(log, first_logged - 1, position.lsn)?;
     let about = SetAside {
         path: path.display().to_string(),
         records: lines.finish()?,
@@ -138,7 +138,7 @@ impl Lines {
         Ok(Self { file, path: path.to_owned(), buffer: Vec::new(), written: 0, count: 0 })
     }
 
-    fn read_log(&mut self, log: &LogReader, mut after: Lsn, last: Lsn) -> Result<(), String> {
+    fn add_log(&mut self, log: &LogReader, mut after: Lsn, last: Lsn) -> Result<(), String> {
         while after < last {
             let batch = log.read_stored_after(after, BATCH_BYTES).map_err(|error| error.to_string())?;
             for frame in batch.frames() {
@@ -154,7 +154,7 @@ impl Lines {
     }
 
     /// The records of the store that were written by these LSNs: what was overwritten or deleted since is not among them.
-    fn read_store(&mut self, store: &Store, log: &LogReader, lsns: std::ops::Range<Lsn>) -> Result<(), String> {
+    fn add_store(&mut self, store: &Store, log: &LogReader, lsns: std::ops::Range<Lsn>) -> Result<(), String> {
         store.snapshot(|item| {
             let (lsn, op) =
                 crate::store::decode_item(&item, crate::record::FORMAT_MAX).map_err(|error| error.to_string())?;
@@ -165,7 +165,7 @@ impl Lines {
         })
     }
 
-    fn op(&mut self, (lsn, epoch): (Lsn, Epoch), op: &Op, read_store: bool) -> Result<(), String> {
+    fn op(&mut self, (lsn, epoch): (Lsn, Epoch), op: &Op, from_store: bool) -> Result<(), String> {
         let key = op.answered().map(|answered| blake3::Hash::from_bytes(answered.key).to_hex().to_string());
         let line = |kind| Line {
             lsn,
@@ -177,7 +177,7 @@ impl Lines {
             metadata: None,
             content: None,
             idempotency_key_hash: key.as_deref(),
-            read_store,
+            from_store,
         };
         match op.inner() {
             Op::PutVectors { database, vectors } => vectors.iter().try_for_each(|vector| {

@@ -4,7 +4,7 @@
 use super::report::Count;
 use super::trace::fingerprint;
 use super::world::World;
-use changelog::{Epoch, FrameDecoder, Lsn};
+use changelog::{Epoch, FrameDecoder, Lsn, SmallFile};
 use jadevectordb::record::Op;
 use parking_lot::Mutex;
 use rollout::{Phase, Stage, State};
@@ -183,9 +183,11 @@ impl Books {
         inner.records.insert((frame.epoch, frame.lsn), (print, deed(&frame.payload)));
     }
 
-    /// A node's role file has been replaced.
-    pub fn role_written(&self, colour: Colour, content: &[u8]) {
-        let Ok(role) = serde_json::from_slice::<Value>(content) else {
+    /// A node's role file has been replaced, or written over, and has these bytes.
+    pub fn role_written(&self, colour: Colour, file: &[u8]) {
+        let content = SmallFile::content_of(file.to_vec()).ok();
+        let role = content.and_then(|content| serde_json::from_slice::<Value>(&content).ok());
+        let Some(role) = role else {
             return self.violation(format!("{colour} wrote a role that cannot be read"));
         };
         let (Some("primary"), Some(epoch)) = (role["role"].as_str(), role["epoch"].as_u64()) else { return };

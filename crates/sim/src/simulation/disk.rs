@@ -234,7 +234,7 @@ impl Disk for Mounted {
         let late = self.disk.step(self.boot)?;
         let renamed = self.disk.inner.lock().names.rename(from, to);
         if let (Ok(node), Some(world)) = (&renamed, self.disk.world.upgrade())
-            && to.ends_with("role.json")
+            && is_role(to)
         {
             world.books.role_written(self.disk.colour, node.content.lock().seen());
         }
@@ -293,7 +293,12 @@ impl OpenFile {
                 world.books.log_synced(self.disk.colour, range.start, bytes);
             }
         }
-        if !(is_log(&path) && world.mutated(Mutation::AcknowledgeBeforeSync)) {
+        if is_role(&path) {
+            world.books.role_written(self.disk.colour, content.seen());
+        }
+        let forgets = is_log(&path) && world.mutated(Mutation::AcknowledgeBeforeSync)
+            || is_role(&path) && world.mutated(Mutation::RoleIsForgotten);
+        if !forgets {
             content.sync();
         }
         drop((path, content));
@@ -305,6 +310,11 @@ impl OpenFile {
 fn is_log(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log")
         && path.parent().and_then(Path::parent).is_some_and(|dir| dir == Path::new(super::machine::DATA_DIR))
+}
+
+/// The file with a node's role.
+fn is_role(path: &Path) -> bool {
+    path == Path::new(super::machine::DATA_DIR).join("role.json")
 }
 
 impl DiskFile for OpenFile {

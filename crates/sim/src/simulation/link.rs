@@ -204,9 +204,10 @@ fn copy(request: &Request) -> Request {
 }
 
 /// What somebody said before the connection broke, and says again over another.
-async fn arrive_again(world: Arc<World>, colour: Colour, request: Request, usual: Duration) {
+async fn arrive_again(world: Arc<World>, colour: Colour, mut request: Request, usual: Duration) {
     tokio::time::sleep(usual * 2 + world.chance.ms(0..=world.network_rates().again_ms_max)).await;
     let Some(service) = world.network.service(colour) else { return };
+    mutation::tamper(&world, colour, Port::Admin, &mut request);
     tokio::select! {
         biased;
         () = service.life.until_over() => {}

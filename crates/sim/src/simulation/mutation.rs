@@ -5,7 +5,7 @@ use super::world::World;
 use client::Request;
 use http_body::Body;
 use http_body_util::Full;
-use rollout::{Phase, Stage, State};
+use rollout::{Phase, State};
 use serde_json::{Value, json};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -18,8 +18,8 @@ pub enum Mutation {
     AcknowledgeBeforeSync,
     /// Nodes forget their roles: changes of them are not durable.
     RoleIsForgotten,
-    /// Nodes obey calls of epochs that are over.
-    StaleEpochsAreObeyed,
+    /// Nodes obey calls that are over: as if each were of this epoch, meant for this process and for where it stands.
+    StaleCallsAreObeyed,
     /// The coordinator goes on as if the commit were stored.
     CommitIsNotStored,
     /// The old primary is said to be sealed, and is not told.
@@ -32,7 +32,7 @@ impl Mutation {
     pub const ALL: [Mutation; 6] = [
         Mutation::AcknowledgeBeforeSync,
         Mutation::RoleIsForgotten,
-        Mutation::StaleEpochsAreObeyed,
+        Mutation::StaleCallsAreObeyed,
         Mutation::CommitIsNotStored,
         Mutation::SealIsSkipped,
         Mutation::PromotedBeforeCaughtUp,
@@ -42,7 +42,7 @@ impl Mutation {
         match self {
             Mutation::AcknowledgeBeforeSync => "acknowledge-before-sync",
             Mutation::RoleIsForgotten => "role-is-forgotten",
-            Mutation::StaleEpochsAreObeyed => "stale-epochs-are-obeyed",
+            Mutation::StaleCallsAreObeyed => "stale-calls-are-obeyed",
             Mutation::CommitIsNotStored => "commit-is-not-stored",
             Mutation::SealIsSkipped => "seal-is-skipped",
             Mutation::PromotedBeforeCaughtUp => "promoted-before-caught-up",
@@ -62,7 +62,7 @@ impl std::str::FromStr for Mutation {
 
 /// What is kept of a state that a coordinator stores.
 pub(super) fn kept(world: &World, before: Option<&State>, state: &State) -> State {
-    let is_commit = matches!(&state.phase, Phase::HandingOver { stage: Stage::Promoting { .. }, .. });
+    let is_commit = matches!(&state.phase, Phase::HandingOver { .. });
     match before {
         Some(before) if world.mutated(Mutation::CommitIsNotStored) && is_commit && before.primary != state.primary => {
             State { generation: state.generation, epoch: state.epoch, ..before.clone() }
@@ -77,9 +77,18 @@ pub(super) fn tamper(world: &World, colour: Colour, port: Port, request: &mut Re
         return;
     }
     let Some(mut call) = body(request) else { return };
-    if world.mutated(Mutation::StaleEpochsAreObeyed) && call.get("epoch").is_some() {
+    if world.mutated(Mutation::StaleCallsAreObeyed) && call.get("epoch").is_some() {
         let newest = world.platform.stored().map_or(0, |state| state.epoch);
-        call["epoch"] = newest.into();
+        if call["epoch"] != newest {
+            call["epoch"] = newest.into();
+            let node = world.machines.get(colour).node();
+            if let Some(node) = node.filter(|_| call.get("lsn").is_some()) {
+                call["lsn"] = node.lsn().into();
+            }
+            if let Some(fields) = call.as_object_mut() {
+                fields.remove("instance");
+            }
+        }
     }
     if world.mutated(Mutation::PromotedBeforeCaughtUp) && request.uri().path().ends_with("/promote") {
         let here = world.machines.get(colour).node().map_or(0, |node| node.lsn());

@@ -97,7 +97,7 @@ impl Profile {
             usual_ms: *chance.pick(&[1, 1, 2, 3, 10]).unwrap_or(&1),
             lost: now_and_then(1, chance.between(1..=100) as u32),
             twice: now_and_then(1, chance.between(1..=200) as u32),
-            again_ms_max: *chance.pick(&[10, 100, 3_000]).unwrap_or(&10),
+            again_ms_max: *chance.pick(&[10, 100, 3_000, 15_000]).unwrap_or(&10),
             stream_cut: now_and_then(1, chance.between(1..=100) as u32),
             flipped: now_and_then(1, chance.between(1..=100) as u32),
         };
@@ -130,6 +130,12 @@ impl Profile {
         self.client_pause_ms_max = self.client_pause_ms_max.max(100);
         self.fault_pause_ms_max = self.fault_pause_ms_max.max(1_000);
         self.troubled = Duration::from_secs(60);
+    }
+
+    /// Every other call arrives a second time, some of them late.
+    pub fn repeat_calls(&mut self) {
+        self.network.twice = 500;
+        self.network.again_ms_max = self.network.again_ms_max.max(3_000);
     }
 
     /// How long the next group of writes takes.

@@ -44,6 +44,9 @@ impl World {
         if options.dense {
             profile.hurry();
         }
+        if options.mutation == Some(Mutation::StaleCallsAreObeyed) {
+            profile.repeat_calls();
+        }
         let trace = Trace::new(options.verbose);
         trace.line(|| format!("{profile:#?}"));
         Arc::new_cyclic(|world: &Weak<World>| World {
