@@ -2,6 +2,7 @@
 
 mod coordinator_loss;
 mod dataset;
+mod feed;
 mod gateway;
 mod handover;
 mod index;
@@ -35,6 +36,7 @@ pub enum Bench {
     Index(index::Arguments),
     Handover(handover::Arguments),
     CoordinatorLoss(coordinator_loss::Arguments),
+    Feed(feed::Arguments),
     Seeding(seeding::Arguments),
     Large(large::Arguments),
 }
@@ -77,6 +79,10 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::CoordinatorLoss(arguments) => {
             let strict = arguments.strict;
             (coordinator_loss::bench(arguments).await?, strict)
+        }
+        Bench::Feed(arguments) => {
+            let strict = arguments.common.strict;
+            (feed::bench(arguments).await?, strict)
         }
         Bench::Seeding(arguments) => {
             let strict = arguments.common.strict;

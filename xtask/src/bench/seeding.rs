@@ -99,8 +99,7 @@ async fn seed(program: &NodeProgram, folder: &Path, data: &Arc<Dataset>, argumen
 
     std::fs::create_dir_all(folder.join("follower"))?;
     std::fs::copy(folder.join("primary/admin-token"), folder.join("follower/admin-token"))?;
-    let joining = NodeProgram { arguments: [&program.arguments[..], &["--join".into()]].concat(), ..program.clone() };
-    let mut follower = joining.start(&folder.join("follower")).await?;
+    let mut follower = program.clone().joining().start(&folder.join("follower")).await?;
     let first_write = primary.state().await?.lsn;
     let writing = write_on(primary.http, requests, arguments.writers.into());
     let (mut seeded, receiver_max) = tokio::select! {

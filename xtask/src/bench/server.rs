@@ -65,6 +65,12 @@ pub struct Requests {
 }
 
 impl NodeProgram {
+    /// Starts nodes that wait to be told whom to follow.
+    pub fn joining(mut self) -> NodeProgram {
+        self.arguments.push("--join".into());
+        self
+    }
+
     /// Starts a node on `folder` (which keeps data, token and output) and returns when it says that it is ready.
     pub async fn start(&self, folder: &Path) -> Result<Node> {
         let (ready_file, token_file) = (folder.join("ready.json"), folder.join("admin-token"));
@@ -146,6 +152,11 @@ impl Node {
             .with_context(|| format!("{method} {path} was not answered within {} s", CALL_TIMEOUT.as_secs()))?
             .with_context(|| format!("{method} {path} was not answered"))?;
         Ok((status, serde_json::from_slice(answer).unwrap_or_default()))
+    }
+
+    /// The admin protocol of this node.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
     }
 
     pub async fn state(&self) -> Result<NodeState> {

@@ -270,10 +270,10 @@ async fn a_forwarded_write_whose_answer_is_lost_is_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forwarding_ends_after_three_hops() {
+async fn forwarding_ends_after_four_hops() {
     let (_blue, green) = pair().await;
     let body = json!({ "name": "x" }).to_string();
-    let reply = green.send("POST", "/v1/databases", &[("jadevectordb-hops", "3")], Bytes::from(body)).await;
+    let reply = green.send("POST", "/v1/databases", &[("jadevectordb-hops", "4")], Bytes::from(body)).await;
     assert_eq!(reply.status, 503);
     assert_eq!(reply.error(), "the write was forwarded 4 times and found no primary; try again");
 }

@@ -57,6 +57,8 @@ struct State {
     /// Whether the head of the present stream came.
     headed: bool,
     part: Option<Part>,
+    /// What the whole was, once it came.
+    whole: Came,
 }
 
 struct Part {
@@ -128,12 +130,7 @@ impl Incoming {
 
 impl State {
     fn came(&self) -> Came {
-        self.part.as_ref().map_or_else(Came::default, |part| Came {
-            records: part.writer.items(),
-            records_total: part.head.meta.items.max(part.writer.items()),
-            bytes: part.bytes,
-            resumed_behind: part.head.meta.resumed_behind,
-        })
+        self.part.as_ref().map_or(self.whole, Part::came)
     }
 
     fn take_in(&mut self, node: &Node) -> Result<Option<Seed>, IncomingError> {
@@ -145,8 +142,9 @@ impl State {
                     part.take_in(&item)?;
                     last = Some(item);
                 }
-                (SnapshotRecord::Trailer(trailer), true, Some(_)) => {
+                (SnapshotRecord::Trailer(trailer), true, Some(part)) => {
                     let tail = SnapshotTail::from_bytes(&trailer.meta).map_err(IncomingError::Head)?;
+                    self.whole = part.came();
                     return Ok(self.part.take().map(|part| part.into_seed(tail)));
                 }
                 _ => return Err(IncomingError::OutOfOrder),
@@ -218,6 +216,15 @@ impl Part {
         let writer = received.go_on()?;
         tracing::info!(records = writer.items(), bytes, "a part of a snapshot came before this process began");
         Ok(Some(Part { head, store, writer, last, bytes }))
+    }
+
+    fn came(&self) -> Came {
+        Came {
+            records: self.writer.items(),
+            records_total: self.head.meta.items.max(self.writer.items()),
+            bytes: self.bytes,
+            resumed_behind: self.head.meta.resumed_behind,
+        }
     }
 
     /// First into memory: what this program cannot read is not kept.

@@ -28,6 +28,19 @@ fn seeding(running: &Running) -> Option<Seeding> {
     running.node.shared().feed.lock().seeding.clone()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_much_came_is_said_until_the_whole_is_in_place() {
+    let (blue_dir, green_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let blue = full(blue_dir.path()).await;
+    let green = Running::start(green_dir.path(), true).await;
+    green.node.follow(1, blue.peer.clone()).await.unwrap();
+    equal(&blue, &green).await;
+    let came = green.node.shared().incoming.came();
+    assert!(came.records > 8_000 && came.records == came.records_total && came.bytes > DATA_BYTES / 2, "{came:?}");
+    blue.stop().await;
+    green.stop().await;
+}
+
 async fn equal(one: &Running, other: &Running) {
     assert!(other.node.applied(one.node.lsn(), WAIT).await, "{:?}", other.node.shared().feed.lock());
     eventually("a whole copy", || other.node.ready()).await;
