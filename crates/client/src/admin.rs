@@ -138,16 +138,18 @@ impl Admin {
         self.post("stop", &()).await
     }
 
-    /// The log after `after`, as a stream of frames that does not end by itself.
+    /// The log after an LSN and its epoch, as a stream of frames that does not end by itself. What `follower` has came in
+    /// records of `held_format` or newer ones.
     pub async fn feed(
         &self,
-        after: Lsn,
-        epoch: Epoch,
+        (after, epoch): (Lsn, Epoch),
         cluster: &str,
         follower: &str,
+        held_format: u8,
     ) -> Result<StreamingResponse, CallError> {
         let (history, format) = (format!("cluster={cluster}&follower={follower}"), self.record_format);
-        self.open(&format!("feed?after={after}&epoch={epoch}&{history}&record_format={format}")).await
+        let formats = format!("record_format={format}&held_format={held_format}");
+        self.open(&format!("feed?after={after}&epoch={epoch}&{history}&{formats}")).await
     }
 
     /// All records, as a stream of snapshot items; or those behind `resume`, when the node can go on there.

@@ -351,6 +351,9 @@ struct FeedQuery {
     /// Newest format of records that the follower reads; who does not say knows the first.
     #[serde(default = "first_format")]
     record_format: u8,
+    /// Oldest format in which what it has came.
+    #[serde(default = "first_format")]
+    held_format: u8,
 }
 
 fn first_format() -> u8 {
@@ -358,8 +361,9 @@ fn first_format() -> u8 {
 }
 
 async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) -> Response {
-    let FeedQuery { after, epoch, cluster, follower, record_format } = query;
-    match feed::serve(&node, after, epoch, &cluster, feed::Follower { id: follower, record_format }) {
+    let FeedQuery { after, epoch, cluster, follower, record_format, held_format } = query;
+    let follower = feed::Follower { id: follower, record_format, held_format };
+    match feed::serve(&node, after, epoch, &cluster, follower) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),
     }
@@ -374,7 +378,8 @@ struct SnapshotQuery {
 }
 
 async fn serve_snapshot(State(node): State<Node>, Query(query): Query<SnapshotQuery>) -> Response {
-    let follower = feed::Follower { id: query.follower, record_format: query.record_format };
+    let (record_format, held_format) = (query.record_format, query.record_format);
+    let follower = feed::Follower { id: query.follower, record_format, held_format };
     match feed::serve_snapshot(&node, follower, query.resume.as_deref()) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),

@@ -19,7 +19,7 @@
 //! | `GET /admin/v1/reads?max=N` | -> [`SampledReads`] |
 //! | `POST /admin/v1/replay` | [`Replay`] -> [`Replayed`] |
 //! | `POST /admin/v1/stop` | -> [`NodeState`], then a graceful end |
-//! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID&record_format=F` | -> stream of log frames |
+//! | `GET /admin/v1/feed?after=N&epoch=E&cluster=ID&follower=ID&record_format=F&held_format=H` | -> stream of log frames |
 //! | `GET /admin/v1/snapshot?follower=ID&record_format=F` | -> stream of snapshot frames |
 //! | `GET /admin/v1/snapshot?follower=ID&record_format=F&resume=TOKEN` | -> the rest of one: [`Resume`](crate::snapshot::Resume) |
 //!

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::admin::{AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, BUCKET_SUM_BYTES, BUCKETS, ResumeCall};
+use wire::headers::RECORD_FORMAT;
 
 const LOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait for a follower, and for its word.
@@ -174,7 +175,8 @@ impl Rig {
     /// A receiver that writes the feed into a file and does nothing else with it.
     async fn store_feed(&self) -> Result<tokio::task::JoinHandle<()>> {
         let state = self.primary.state().await?;
-        let feed = self.primary.admin().feed(state.lsn, state.lsn_epoch, &state.cluster_id, "a-file").await?;
+        let position = (state.lsn, state.lsn_epoch);
+        let feed = self.primary.admin().feed(position, &state.cluster_id, "a-file", RECORD_FORMAT).await?;
         let mut file = File::create(self.folder.join("feed"))?;
         let mut body = feed.into_body();
         Ok(tokio::spawn(async move {

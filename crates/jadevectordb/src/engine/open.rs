@@ -60,10 +60,13 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
     let (log, recovery) = Log::open_replaying(&dir, options, &start, replay)?;
     report(&recovery);
     let position = Position { lsn: recovery.last_lsn, epoch: recovery.last_epoch };
-    let (role, first) = match role {
+    let (mut role, first) = match role {
         Some(role) => (role, false),
         None => (RoleFile::first(config.join), true),
     };
+    // Before anything comes: from here on it comes in no newer format.
+    let lowered = role.held_format > config.record_format;
+    role.held_format = role.held_format.min(config.record_format);
     let status = Status {
         file: role.clone(),
         failed: None,
@@ -111,7 +114,7 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         snapshotter: Snapshotter::new(log_bytes, due_bytes, dir.clone(), tasks.downgrade()),
         group: Group::default(),
     };
-    if first {
+    if first || lowered {
         writer.role.store(&writer.dir).map_err(|error| RoleError::Disk(error.to_string()))?;
     }
     if let Role::Primary { epoch } = writer.role.role

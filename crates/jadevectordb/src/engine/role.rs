@@ -1,5 +1,6 @@
 //! What a node is, kept in a small file next to the log, and the rules by which it changes.
 
+use crate::record::{FORMAT_MAX, FORMAT_MIN};
 use changelog::{DataDir, DurableWriteError};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeBy, Epoch, Lsn, Peer, Role};
@@ -20,6 +21,14 @@ pub struct RoleFile {
     /// What its writes wait for while it is primary.
     #[serde(default)]
     pub acknowledge: AcknowledgeBy,
+    /// Oldest format in which what is here came: a primary leaves out of it what that format cannot say. A folder that does
+    /// not tell is of a version that knew the first only.
+    #[serde(default = "first_format")]
+    pub held_format: u8,
+}
+
+fn first_format() -> u8 {
+    FORMAT_MIN
 }
 
 /// Why a role did not change.
@@ -63,7 +72,8 @@ impl RoleFile {
     }
 
     fn of(cluster_id: String, role: Role, epoch_seen: Epoch) -> RoleFile {
-        RoleFile { cluster_id, node_id: new_id(), role, epoch_seen, acknowledge: AcknowledgeBy::default() }
+        let (node_id, acknowledge) = (new_id(), AcknowledgeBy::default());
+        RoleFile { cluster_id, node_id, role, epoch_seen, acknowledge, held_format: FORMAT_MAX }
     }
 
     /// `None` when there is none yet.

@@ -446,7 +446,8 @@ impl Writer {
         let disk = |error: String| RoleError::Disk(error);
         self.set_aside(&seed.start).map_err(disk)?;
         // Identity before content: a crash in between leaves an empty folder of this history, which seeds again.
-        self.keep(RoleFile { cluster_id: seed.cluster_id, ..self.role.clone() })?;
+        let held_format = self.shared.config.record_format;
+        self.keep(RoleFile { cluster_id: seed.cluster_id, held_format, ..self.role.clone() })?;
         let tail = SnapshotTail { complete_at: seed.complete_at }.to_bytes().map_err(disk)?;
         seed.snapshot.finish(&tail).map_err(|error| disk(error.to_string()))?;
         self.log.reset(&seed.start).map_err(|error| disk(error.to_string()))?;

@@ -128,9 +128,9 @@ impl FollowError {
 
 async fn follow(node: &Node, admin: &Admin, primary: &Peer, stuck: &mut Stuck) -> Result<String, FollowError> {
     let session = stuck.session;
-    let (cluster_id, node_id) = {
+    let (cluster_id, node_id, held_format) = {
         let status = node.shared().status.borrow();
-        (status.file.cluster_id.clone(), status.file.node_id.clone())
+        (status.file.cluster_id.clone(), status.file.node_id.clone(), status.file.held_format)
     };
     let position = node.position();
     if position.lsn == 0 {
@@ -138,9 +138,9 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, stuck: &mut Stuck) -
         stuck.at = None;
         return Ok("seeded; following begins".into());
     }
-    let stream = match admin.feed(position.lsn, position.epoch, &cluster_id, &node_id).await {
+    let stream = match admin.feed((position.lsn, position.epoch), &cluster_id, &node_id, held_format).await {
         Err(error) if error.code() == Some(AdminErrorCode::LogTruncated) => {
-            tracing::info!(%error, "this node is too far behind: it is seeded anew");
+            tracing::info!(%error, "this node cannot go on from here: it is seeded anew");
             seed::receive(node, admin, session).await?;
             stuck.at = None;
             return Ok("seeded anew; following begins".into());

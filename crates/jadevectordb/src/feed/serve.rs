@@ -77,6 +77,13 @@ pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: Fol
         let message = format!("the log begins at LSN {first_available}; seed anew");
         return Err(refuse(node, AdminErrorCode::LogTruncated, message));
     }
+    if follower.held_format < format && node.store().answered_count() > 0 {
+        let message = format!(
+            "what is there came in record format {}, without the idempotency keys that are remembered here; seed anew",
+            follower.held_format
+        );
+        return Err(refuse(node, AdminErrorCode::LogTruncated, message));
+    }
     note(node, &follower.id, after);
     let (sender, pieces) = mpsc::channel(BATCHES_UNDER_WAY);
     tokio::spawn(stream(node.clone(), log, after, follower.id, format, sender));

@@ -132,6 +132,7 @@ impl Node {
             role: self.role(colour),
             epoch_seen: self.epoch_seen,
             acknowledge: self.acknowledge_by(colour),
+            held_format: jadevectordb::record::FORMAT_MAX,
         }
     }
 
