@@ -17,6 +17,9 @@ use crate::{Observation, Phase, State, World};
 use look::{Look, Next};
 use wire::document::Spec;
 
+/// Differences of clocks that are no matter: those of coordinators on two machines, ms.
+const CLOCK_SKEW_MS_MAX: u64 = 1_000;
+
 /// What to store, what to make so, and the reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -29,6 +32,10 @@ pub struct Decision {
 
 /// Decides what comes next. Pure: the same arguments give the same decision.
 pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64) -> Decision {
+    if let Some(state) = clock_set_back(state, now_ms) {
+        let why = "the clock was set back: what takes time is measured from now on".to_string();
+        return Decision { world: World::of(&state), state, why };
+    }
     let look = Look { spec, state, seen: observation, now_ms };
     let next = match &state.replicas.succession {
         Some(succession) => succession::under_way(&look, succession),
@@ -53,6 +60,19 @@ pub fn decide(spec: &Spec, state: &State, observation: &Observation, now_ms: u64
         state_next.generation = state.generation + 1;
     }
     Decision { world: World::of(&state_next), state: state_next, why }
+}
+
+/// The state with times of the future made those of now. Without that, a hold, a pause or a watch would last as much longer
+/// as the clock was set back.
+fn clock_set_back(state: &State, now_ms: u64) -> Option<State> {
+    let mut phase = state.phase.clone();
+    let mut is_ahead = false;
+    for time_ms in phase.times_ms() {
+        if *time_ms > now_ms.saturating_add(CLOCK_SKEW_MS_MAX) {
+            (*time_ms, is_ahead) = (now_ms, true);
+        }
+    }
+    is_ahead.then(|| State { phase, generation: state.generation + 1, ..state.clone() })
 }
 
 fn of_phase(look: &Look) -> Next {

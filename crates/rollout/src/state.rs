@@ -188,6 +188,28 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// The times that others are measured from, ms since 1970.
+    pub(crate) fn times_ms(&mut self) -> Vec<&mut u64> {
+        match self {
+            Phase::Stable => Vec::new(),
+            Phase::HandingOver { stage: Stage::CatchingUp { sealed_ms, .. }, since_ms, .. } => {
+                vec![since_ms, sealed_ms]
+            }
+            Phase::Starting { since_ms }
+            | Phase::Preparing { since_ms }
+            | Phase::Seeding { since_ms }
+            | Phase::Following { since_ms }
+            | Phase::Checking { since_ms }
+            | Phase::Shifting { since_ms, .. }
+            | Phase::HandingOver { since_ms, .. }
+            | Phase::Watching { since_ms }
+            | Phase::RollingBack { since_ms, .. }
+            | Phase::Paused { since_ms, .. } => vec![since_ms],
+        }
+    }
+}
+
 /// The steps of a handover; `Promoting` is the first one after the commit. A forced one begins with `Fencing` instead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]

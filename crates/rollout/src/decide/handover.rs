@@ -71,9 +71,7 @@ impl Handover<'_> {
             });
         }
         // A reign that did not begin with a promotion began by going back from an attempt like this one.
-        // A clock that was set back would make the pause as long as the jump.
-        let pausing = (self.since_ms..self.since_ms.saturating_add(RETRY_PAUSE_MS)).contains(&look.now_ms);
-        let retrying = look.state.promoted_at.is_none() && pausing;
+        let retrying = look.state.promoted_at.is_none() && look.elapsed_ms(self.since_ms) < RETRY_PAUSE_MS;
         let ready = look.up(from).map(|_| ()).and_then(|()| look.near(to).map(|_| ()));
         match ready {
             Err(why) if look.up(from).is_err() => {
