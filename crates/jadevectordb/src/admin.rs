@@ -362,8 +362,8 @@ fn first_format() -> u8 {
 
 async fn serve_feed(State(node): State<Node>, Query(query): Query<FeedQuery>) -> Response {
     let FeedQuery { after, epoch, cluster, follower, record_format, held_format } = query;
-    let follower = feed::Follower { id: follower, record_format, held_format };
-    match feed::serve(&node, after, epoch, &cluster, follower) {
+    let follower = feed::Follower { id: follower, record_format };
+    match feed::serve(&node, (after, epoch), &cluster, follower, held_format) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),
     }
@@ -378,8 +378,7 @@ struct SnapshotQuery {
 }
 
 async fn serve_snapshot(State(node): State<Node>, Query(query): Query<SnapshotQuery>) -> Response {
-    let (record_format, held_format) = (query.record_format, query.record_format);
-    let follower = feed::Follower { id: query.follower, record_format, held_format };
+    let follower = feed::Follower { id: query.follower, record_format: query.record_format };
     match feed::serve_snapshot(&node, follower, query.resume.as_deref()) {
         Ok(body) => Body::new(body).into_response(),
         Err(error) => refusal(&error),

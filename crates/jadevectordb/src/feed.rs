@@ -50,8 +50,6 @@ pub struct Follower {
     pub id: String,
     /// Newest format of records that it reads.
     pub record_format: u8,
-    /// Oldest format in which what it has came.
-    pub held_format: u8,
 }
 
 impl Follower {

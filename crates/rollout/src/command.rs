@@ -206,14 +206,8 @@ impl Ask<'_> {
     fn unpause(&self, state: &mut State) {
         if let Phase::Paused { before, .. } = &state.phase {
             let mut phase = (**before).clone();
-            if let Phase::Preparing { since_ms }
-            | Phase::Seeding { since_ms }
-            | Phase::Following { since_ms }
-            | Phase::Checking { since_ms }
-            | Phase::Shifting { since_ms, .. }
-            | Phase::Watching { since_ms } = &mut phase
-            {
-                *since_ms = self.now_ms;
+            for time_ms in phase.times_ms() {
+                *time_ms = self.now_ms;
             }
             state.phase = phase;
         }

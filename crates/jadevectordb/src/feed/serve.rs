@@ -46,12 +46,18 @@ impl Body for FeedBody {
     }
 }
 
-/// Begins a stream of everything after `after`.
+/// Begins a stream of everything after an LSN and its epoch. What the follower has came in `held_format` or newer.
 ///
 /// # Errors
 /// Refused when the asking node holds another history, or the log no longer reaches back so far, or it would not be able to
 /// read the records.
-pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: Follower) -> Result<FeedBody, AdminError> {
+pub fn serve(
+    node: &Node,
+    (after, epoch): (Lsn, Epoch),
+    cluster: &str,
+    follower: Follower,
+    held_format: u8,
+) -> Result<FeedBody, AdminError> {
     let format = follower.served_in(node)?;
     let cluster_id = node.shared().status.borrow().file.cluster_id.clone();
     if cluster_id.is_empty() || (!cluster.is_empty() && cluster != cluster_id) {
@@ -77,10 +83,10 @@ pub fn serve(node: &Node, after: Lsn, epoch: Epoch, cluster: &str, follower: Fol
         let message = format!("the log begins at LSN {first_available}; seed anew");
         return Err(refuse(node, AdminErrorCode::LogTruncated, message));
     }
-    if follower.held_format < format && node.store().answered_count() > 0 {
+    if held_format < format && node.store().answered_count() > 0 {
         let message = format!(
-            "what is there came in record format {}, without the idempotency keys that are remembered here; seed anew",
-            follower.held_format
+            "what is there came in record format {held_format}, without the idempotency keys that are remembered here; \
+             seed anew"
         );
         return Err(refuse(node, AdminErrorCode::LogTruncated, message));
     }

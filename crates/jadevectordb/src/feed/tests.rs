@@ -36,7 +36,7 @@ async fn a_snapshot_waits_for_its_receiver_and_holds_nothing_meanwhile() {
         node.write(bulky(number * 1_000..number * 1_000 + 1_000)).await.unwrap();
     }
     let start = node.lsn();
-    let mut body = serve_snapshot(&node, Follower { id: "f".into(), record_format: 1, held_format: 1 }, None).unwrap();
+    let mut body = serve_snapshot(&node, Follower { id: "f".into(), record_format: 1 }, None).unwrap();
     let (mut decoder, restored) = (SnapshotDecoder::new(), Store::new(Index::default()));
     let mut pieces = 0;
     while let Some(piece) = body.frame().await {
@@ -82,21 +82,13 @@ async fn a_follower_that_has_what_is_not_announced_yet_has_not_diverged() {
         }
         assert_eq!(node.position(), before);
         assert!(
-            serve(
-                &node,
-                before.lsn + 1,
-                before.epoch,
-                "",
-                Follower { id: "f".into(), record_format: 1, held_format: 1 }
-            )
-            .is_ok()
+            serve(&node, (before.lsn + 1, before.epoch), "", Follower { id: "f".into(), record_format: 1 }, 1).is_ok()
         );
         writing
     };
     writing.await.unwrap().unwrap();
     assert!(
-        serve(&node, before.lsn + 2, before.epoch, "", Follower { id: "f".into(), record_format: 1, held_format: 1 })
-            .is_err()
+        serve(&node, (before.lsn + 2, before.epoch), "", Follower { id: "f".into(), record_format: 1 }, 1).is_err()
     );
     tokio::task::spawn_blocking(move || node.close()).await.unwrap();
 }

@@ -20,7 +20,7 @@ pub enum Mutation {
     RoleIsForgotten,
     /// Nodes obey calls that are over: as if each were of this epoch, meant for this process and for where it stands.
     StaleCallsAreObeyed,
-    /// The coordinator goes on as if the commit were stored.
+    /// The coordinator goes on as if the commit were stored, and what follows it up to the watch.
     CommitIsNotStored,
     /// The old primary is said to be sealed, and is not told.
     SealIsSkipped,
@@ -62,9 +62,9 @@ impl std::str::FromStr for Mutation {
 
 /// What is kept of a state that a coordinator stores.
 pub(super) fn kept(world: &World, before: Option<&State>, state: &State) -> State {
-    let is_commit = matches!(&state.phase, Phase::HandingOver { .. });
+    let hands_over = matches!(&state.phase, Phase::HandingOver { .. });
     match before {
-        Some(before) if world.mutated(Mutation::CommitIsNotStored) && is_commit && before.primary != state.primary => {
+        Some(before) if world.mutated(Mutation::CommitIsNotStored) && hands_over && before.primary != state.primary => {
             State { generation: state.generation, epoch: state.epoch, ..before.clone() }
         }
         _ => state.clone(),

@@ -34,7 +34,7 @@ async fn how_much_came_is_still_said_when_the_whole_came() {
     let (blue_dir, green_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let blue = full(blue_dir.path()).await;
     let green = Running::start(green_dir.path(), true).await;
-    let follower = Follower { id: "f".into(), record_format: 1, held_format: 1 };
+    let follower = Follower { id: "f".into(), record_format: 1 };
     let mut snapshot = serve_snapshot(&blue.node, follower, None).unwrap();
     let incoming = &green.node.shared().incoming;
     let (attempt, _) = incoming.begin(&green.node).unwrap();
