@@ -5,6 +5,7 @@
 
 mod confirm;
 mod follow;
+mod receive;
 mod rehash;
 mod seed;
 mod serve;

@@ -1,22 +1,16 @@
 //! Following another node: one task that holds the feed open for as long as the role says so.
 
 use super::seed::{self, IncomingError};
-use super::{Announcement, confirm};
+use super::{confirm, receive};
 use crate::engine::Node;
-use crate::record::{self, Op};
-use changelog::{Frame, FrameDecoder};
 use client::{Admin, CallError};
-use http_body_util::BodyExt;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::admin::{AdminErrorCode, Lsn, Peer, Role};
-use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
 /// How long the other node may take to begin an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Thirty announcements missed.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Pauses between attempts double from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -80,13 +74,13 @@ pub(crate) async fn supervise(node: Node) {
 /// A record that this node cannot get past, of the primary of one session. While it is there, a connection that stands is
 /// no connection: it would be taken for one in the moments until the record comes again.
 #[derive(Default)]
-struct Stuck {
-    session: u64,
+pub(super) struct Stuck {
+    pub session: u64,
     at: Option<Lsn>,
 }
 
 impl Stuck {
-    fn passed(&self, here: Lsn, primary: Lsn) -> bool {
+    pub fn passed(&self, here: Lsn, primary: Lsn) -> bool {
         self.at.is_none_or(|at| here >= at || primary < at)
     }
 }
@@ -160,7 +154,7 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, stuck: &mut Stuck) -
     node.shared().feed.lock().seeding = None;
     let wanted = watch::Sender::new(false);
     tokio::select! {
-        end = receive(node, primary, &cluster_id, stuck, stream, &wanted) => {
+        end = receive::receive(node, primary, &cluster_id, stuck, stream, &wanted) => {
             if let Err(FollowError::Unreadable { lsn, .. }) = &end {
                 stuck.at = Some(*lsn);
             }
@@ -170,108 +164,5 @@ async fn follow(node: &Node, admin: &Admin, primary: &Peer, stuck: &mut Stuck) -
             end
         }
         never = confirm::say(node, admin, &node_id, wanted.subscribe()) => match never {},
-    }
-}
-
-/// Applies what comes, until it ends.
-async fn receive(
-    node: &Node,
-    primary: &Peer,
-    cluster_id: &str,
-    stuck: &Stuck,
-    stream: client::StreamingResponse,
-    confirm_wanted: &watch::Sender<bool>,
-) -> Result<String, FollowError> {
-    let mut body = stream.into_body();
-    let mut decoder = FrameDecoder::new();
-    let mut caught_up = Instant::now();
-    loop {
-        let piece = match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
-            Err(_) => return Ok(format!("{} was silent for {} ms", primary.admin, SILENCE_MAX.as_millis())),
-            Ok(None) => return Ok(format!("{} ended the feed", primary.admin)),
-            Ok(Some(Err(error))) => return Ok(format!("{} broke off: {error}", primary.admin)),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(piece) = piece.into_data() else { continue };
-        decoder.push(&piece);
-        // What came before something that cannot be read is applied all the same.
-        let mut records = Vec::new();
-        let end = loop {
-            match next(node, primary, &mut decoder) {
-                Ok(Some(Next::Record(frame, op))) => records.push((frame, op)),
-                Ok(Some(Next::Said(said))) => match hear(node, primary, cluster_id, &said) {
-                    Ok(()) => {
-                        let confirm = said.confirm;
-                        confirm_wanted.send_if_modified(|wanted| std::mem::replace(wanted, confirm) != confirm);
-                    }
-                    Err(error) => break Some(error),
-                },
-                Ok(None) => break None,
-                Err(error) => break Some(error),
-            }
-        };
-        let newest = records.last().map(|(frame, _)| frame.lsn);
-        if !records.is_empty() {
-            node.replicate(stuck.session, records)
-                .await
-                .map_err(|error| FollowError::Apply { peer: primary.admin.clone(), why: error.to_string() })?;
-        }
-        let mut feed = node.shared().feed.lock();
-        feed.primary_lsn = feed.primary_lsn.max(newest.unwrap_or(0));
-        if let Some(error) = end {
-            return Err(error);
-        }
-        if stuck.passed(node.lsn(), feed.primary_lsn) {
-            feed.connected = true;
-            feed.error = None;
-        }
-        if node.lsn() >= feed.primary_lsn {
-            caught_up = Instant::now();
-        }
-        feed.lag_ms = caught_up.elapsed().as_millis() as u64;
-    }
-}
-
-/// What stands next in a feed.
-enum Next {
-    Record(Frame, Op),
-    Said(Announcement),
-}
-
-fn next(node: &Node, primary: &Peer, decoder: &mut FrameDecoder) -> Result<Option<Next>, FollowError> {
-    let unusable = |why: String| FollowError::Unusable { peer: primary.admin.clone(), why };
-    let Some(frame) = decoder.next().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
-    if frame.lsn == 0 {
-        let said = serde_json::from_slice(&frame.payload).map_err(|error| unusable(error.to_string()))?;
-        return Ok(Some(Next::Said(said)));
-    }
-    match Op::decode_up_to(&frame.payload, node.config().record_format) {
-        Ok(op) => Ok(Some(Next::Record(frame, op))),
-        Err(error) => {
-            let (peer, lsn) = (primary.admin.clone(), frame.lsn);
-            Err(FollowError::Unreadable { peer, lsn, why: error.to_string() })
-        }
-    }
-}
-
-/// Takes in an announcement.
-fn hear(node: &Node, primary: &Peer, cluster_id: &str, said: &Announcement) -> Result<(), FollowError> {
-    let wrong = |why: String| Err(FollowError::Peer { peer: primary.admin.clone(), why });
-    if said.cluster_id != cluster_id {
-        return wrong(format!("holds another history (`{}`, not `{cluster_id}`)", said.cluster_id));
-    }
-    if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(&said.wire_version) {
-        return wrong(format!(
-            "speaks wire version {}, this node reads {WIRE_VERSION_MIN} to {WIRE_VERSION}",
-            said.wire_version
-        ));
-    }
-    if let Err(why) = said.records.for_follower(&record::formats(node.config().record_format)) {
-        return wrong(why);
-    }
-    node.shared().feed.lock().primary_lsn = said.lsn;
-    match &said.ends {
-        Some(why) => Err(FollowError::Ends { peer: primary.admin.clone(), lsn: node.lsn(), why: why.clone() }),
-        None => Ok(()),
     }
 }
