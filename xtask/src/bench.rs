@@ -2,6 +2,7 @@
 
 mod coordinator_loss;
 mod dataset;
+mod evidence;
 mod feed;
 mod gateway;
 mod handover;
@@ -39,6 +40,7 @@ pub enum Bench {
     Feed(feed::Arguments),
     Seeding(seeding::Arguments),
     Large(large::Arguments),
+    Evidence(evidence::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -91,6 +93,10 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::Large(arguments) => {
             let strict = arguments.common.strict;
             (large::bench(arguments).await?, strict)
+        }
+        Bench::Evidence(arguments) => {
+            let strict = arguments.strict;
+            (evidence::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

@@ -79,7 +79,8 @@ impl Deployment {
         let document = format!(
             "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: bench}}\nspec:\n  mode: development\n  \
              versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n{versions}  rollout:\n    steps: [{}]\n    \
-             watchMs: {watch_ms}\n  evidence: {{replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}}}\n  \
+             watchMs: {watch_ms}\n  evidence: {{evidenceMin: 0, replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}, \
+             latencyRatioMax: {{p50: 9, p90: 9, p99: 9}}}}\n  \
              local: {{gateway: \"{gateway}\"}}\n",
             steps.join(", ")
         );

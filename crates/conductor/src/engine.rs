@@ -72,7 +72,7 @@ impl<P: Platform> Engine<P> {
         };
         let (sight, mut journal) = (Sight::new(state.replicas.heads), Journal::new(clock.clone()));
         journal.why = format!("starting at generation {}", state.generation);
-        let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None));
+        let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None, None));
         let (targets, followers) = (ByColour::new(None, None), Vec::new());
         let directory = watch::Sender::new(Directory { primary: state.primary, targets, followers });
         let evidence = EvidenceSource::new(http.clone());
@@ -372,8 +372,16 @@ impl<P: Platform> Engine<P> {
             *current = directory;
             changed
         });
-        let judgement = self.judgement.as_ref();
-        self.info.send_replace(Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, stopped));
+        let (judgement, evidence) = (self.judgement.as_ref(), self.evidence.info());
+        self.info.send_replace(Info::of(
+            &self.document,
+            &self.state,
+            &self.sight,
+            &self.journal,
+            judgement,
+            evidence,
+            stopped,
+        ));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::TrafficCounts;
 use crate::journal::Journal;
 use crate::observe::Sight;
-use evidence::Verdict;
+use evidence::{Assessment, Counts, Verdict};
 use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeState, Epoch, Lsn, Role, SetAside};
@@ -50,6 +50,9 @@ pub struct Info {
     pub traffic: Option<ByColour<TrafficCounts>>,
     /// What the evidence says about the current phase; empty when nothing is judged.
     pub verdicts: Vec<Verdict>,
+    /// The numbers behind the verdicts; `None` when nothing is judged.
+    #[serde(default)]
+    pub evidence: Option<EvidenceInfo>,
     /// The rollout under way.
     pub run: Option<Run>,
     /// Finished rollouts, oldest first.
@@ -62,6 +65,48 @@ pub struct Info {
     pub last_error: Option<String>,
     /// The conductor has stopped for good, and why.
     pub stopped: Option<String>,
+}
+
+/// How the rollout under way is judged. E says how many times as likely what was seen is if the candidate is worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceInfo {
+    /// Against the candidate, of all signals together, since the rollout began.
+    pub e_value: f64,
+    /// At which the candidate fails.
+    pub e_needed: f64,
+    pub signals: Vec<SignalInfo>,
+}
+
+/// One signal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalInfo {
+    pub name: String,
+    /// Requests and events since the rollout began.
+    pub candidate: Counts,
+    pub active: Counts,
+    /// E against the candidate, since the rollout began.
+    pub e_against: f64,
+    /// E for it, since the step began.
+    pub e_for: f64,
+    /// It is the active environment that is worse.
+    pub active_is_worse: bool,
+}
+
+impl EvidenceInfo {
+    pub(crate) fn of(assessment: &Assessment) -> Self {
+        // JSON has no number for what is beyond all of them.
+        let finite = |ln_e: f64| ln_e.exp().min(f64::MAX);
+        let (ln_e, ln_e_needed) = assessment.ln_e();
+        let signals = assessment.signals().map(|signal| SignalInfo {
+            name: signal.name.into(),
+            candidate: signal.candidate,
+            active: signal.active,
+            e_against: finite(signal.ln_e_against),
+            e_for: finite(signal.ln_e_for),
+            active_is_worse: signal.active_is_worse,
+        });
+        Self { e_value: finite(ln_e), e_needed: finite(ln_e_needed), signals: signals.collect() }
+    }
 }
 
 /// One environment's node.
@@ -147,13 +192,14 @@ impl Info {
         sight: &Sight,
         journal: &Journal,
         judgement: Option<&Judgement>,
+        evidence: Option<EvidenceInfo>,
         stopped: Option<String>,
     ) -> Info {
         let world = World::of(state);
         let judged = world.replay_reads || matches!(state.phase, Phase::HandingOver { .. });
         let verdicts = match judgement {
-            Some(Judgement { errors, results, data, .. }) if judged => {
-                vec![errors.clone(), results.clone(), data.clone()]
+            Some(Judgement { live, results, data, .. }) if judged => {
+                vec![live.clone(), results.clone(), data.clone()]
             }
             _ => Vec::new(),
         };
@@ -179,6 +225,7 @@ impl Info {
             confirmer: Some(state.confirmer()),
             traffic: sight.traffic,
             verdicts,
+            evidence: evidence.filter(|_| judged),
             run: state.run.clone(),
             history: state.history.clone(),
             handovers: journal.handovers.iter().cloned().collect(),

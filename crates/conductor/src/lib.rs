@@ -19,15 +19,18 @@ mod evidence_source;
 mod handle;
 mod info;
 mod journal;
+mod judged;
 mod observe;
 pub mod platform;
+mod policy;
 mod replay;
 mod verify;
 mod verify_nodes;
 
 pub use handle::{CommandError, Conductor, StartError};
-pub use info::{Event, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus};
+pub use info::{Event, EvidenceInfo, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus, SignalInfo};
 pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
+pub use policy::policy;
 pub use verify::VerifyError;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::admin::{Lsn, NodeState, Peer, Role, Sealed};
-use wire::{ByColour, Colour, Member};
+use wire::{ByColour, Colour, Latency, Member};
 
 /// How long the platform may take to say what it sees.
 const PLATFORM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,6 +40,7 @@ pub(crate) struct Sight {
     members: ByColour<Vec<Seen>>,
     pub reads_in_effect: Option<ByColour<u8>>,
     pub traffic: Option<ByColour<TrafficCounts>>,
+    pub read_latency: Option<ByColour<Latency>>,
     pub digest_at: ByColour<Option<(Lsn, String)>>,
     pub way_back: Option<(Colour, Result<(), String>)>,
     platform_seen: Option<Instant>,
@@ -85,6 +86,7 @@ impl Sight {
             members: ByColour::from_fn(|colour| vec![Seen::nothing(); usize::from(*heads.get(colour)) + 1]),
             reads_in_effect: None,
             traffic: None,
+            read_latency: None,
             digest_at: ByColour::new(None, None),
             way_back: None,
             platform_seen: None,
@@ -120,8 +122,8 @@ impl Sight {
         // What is not known now is not known; the nodes may well answer all the same.
         self.reads_in_effect = None;
         let Some(seen) = journal.note(Trouble::Observe, seen) else { return };
-        let PlatformObservation { environments, reads_in_effect, traffic } = seen;
-        (self.reads_in_effect, self.traffic) = (reads_in_effect, traffic);
+        let PlatformObservation { environments, reads_in_effect, traffic, read_latency } = seen;
+        (self.reads_in_effect, self.traffic, self.read_latency) = (reads_in_effect, traffic, read_latency);
         for (colour, workloads) in environments.iter() {
             let least = usize::from(*self.heads.get(colour)) + 1;
             let members = self.members.get_mut(colour);

@@ -4,7 +4,7 @@ use rollout::{State, World};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use wire::admin::Peer;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Latency};
 
 /// A place where two environments run. Only a platform changes the world outside the nodes.
 pub trait Platform: Send + Sync + 'static {
@@ -31,6 +31,8 @@ pub struct PlatformObservation {
     pub reads_in_effect: Option<ByColour<u8>>,
     /// Requests counted by the router since it started, if it counts.
     pub traffic: Option<ByColour<TrafficCounts>>,
+    /// Latencies of the reads among these, if it measures them.
+    pub read_latency: Option<ByColour<Latency>>,
 }
 
 /// Live requests of one colour as the router saw them.

@@ -3,6 +3,7 @@
 //! The node that serves keeps a sample of recent searches. Each is put to both colours, alternating which is asked first,
 //! and the answers are compared. Replays never mix with the counts of live traffic.
 
+use crate::judged::Sides;
 use crate::observe::Target;
 use client::Http;
 use evidence::{Answer, ReplayTally};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
+use wire::Latency;
 use wire::admin::{Replay, Replayed};
 
 /// Searches fetched at once.
@@ -21,6 +23,8 @@ const SAMPLE_AGE_MAX: Duration = Duration::from_secs(2);
 /// Pause when there is nothing to replay.
 const EMPTY_PAUSE: Duration = Duration::from_millis(200);
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// After an exact search, which looks at every vector, this many times as long without one: a hundredth of a processor at most.
+const EXACT_REST: u32 = 100;
 
 /// What one tally is about; another value begins a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +53,14 @@ pub(crate) struct Plan {
 }
 
 /// What was seen so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Board {
     pub subject: Option<Subject>,
     pub tally: ReplayTally,
+    /// Time that each node took for an answer.
+    pub latency: Sides<Latency>,
+    /// Of searches that were also answered exactly, since this was last asked for.
+    pub recall_lost: Vec<f64>,
     /// Size of the sample that was fetched last; `None`: none could be.
     pub sample: Option<usize>,
 }
@@ -81,10 +89,14 @@ impl ReplayDesk {
         });
     }
 
-    /// What is known about `subject`.
-    pub fn board(&self, subject: Subject) -> Board {
-        let board = *self.board.lock();
-        if board.subject == Some(subject) { board } else { Board::default() }
+    /// What is known about `subject`; values that stand for themselves are given once.
+    pub fn take(&self, subject: Subject) -> Board {
+        let mut board = self.board.lock();
+        if board.subject != Some(subject) {
+            return Board::default();
+        }
+        let recall_lost = std::mem::take(&mut board.recall_lost);
+        Board { recall_lost, ..board.clone() }
     }
 }
 
@@ -121,6 +133,7 @@ async fn replay(http: &Http, plan: &Plan, board: &Mutex<Board>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / plan.per_second.clamp(1, 10_000) as u32);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut candidate_first = false;
+    let mut exact_after = Instant::now();
     loop {
         let sample = fetch(http, plan).await;
         board.lock().sample = sample.as_ref().map(Vec::len);
@@ -134,12 +147,39 @@ async fn replay(http: &Http, plan: &Plan, board: &Mutex<Board>) {
             ticks.tick().await;
             let (candidate, active) = ask_both(http, plan, read, candidate_first).await;
             candidate_first = !candidate_first;
-            board.lock().tally.add(answer(&candidate), answer(&active), read.top_k, plan.overlap_min);
+            note(board, plan, read, candidate.as_ref(), active.as_ref());
+            if Instant::now() >= exact_after
+                && let (Some(candidate), Some(active)) = (&candidate, &active)
+            {
+                let asked = Instant::now();
+                if let Some(lost) = recall_lost(http, plan, read, candidate, active).await {
+                    board.lock().recall_lost.push(lost);
+                }
+                exact_after = Instant::now() + asked.elapsed() * EXACT_REST;
+            }
             if fetched.elapsed() > SAMPLE_AGE_MAX {
                 break;
             }
         }
     }
+}
+
+fn note(board: &Mutex<Board>, plan: &Plan, read: &Replay, candidate: Option<&Replayed>, active: Option<&Replayed>) {
+    let mut board = board.lock();
+    board.tally.add(answer(candidate), answer(active), read.top_k, plan.overlap_min);
+    // The nodes' own time: the way to them says nothing about them.
+    if let (Some(candidate), Some(active)) = (candidate, active) {
+        board.latency.candidate.record(candidate.latency_us);
+        board.latency.active.record(active.latency_us);
+    }
+}
+
+/// Puts one search to the active environment once more, to be answered exactly.
+async fn recall_lost(http: &Http, plan: &Plan, read: &Replay, candidate: &Replayed, active: &Replayed) -> Option<f64> {
+    let exact = Replay { exact: true, ..read.clone() };
+    let exact = plan.active.admin(http, CALL_TIMEOUT).replay(&exact).await.ok()?;
+    let answered = [candidate.status, active.status, exact.status] == [200; 3];
+    if answered { evidence::recall_lost(&candidate.ids, &active.ids, &exact.ids) } else { None }
 }
 
 /// The sample of the environment that serves most, or else the other's; `None` when neither says.
@@ -176,7 +216,7 @@ async fn ask_both(
     }
 }
 
-fn answer(replayed: &Option<Replayed>) -> Answer<'_> {
+fn answer(replayed: Option<&Replayed>) -> Answer<'_> {
     match replayed {
         Some(replayed) => Answer { status: Some(replayed.status), ids: &replayed.ids, scores: &replayed.scores },
         None => Answer { status: None, ids: &[], scores: &[] },

@@ -1,12 +1,7 @@
 //! Results of replayed searches: the same question put to both environments.
 
-use crate::counts::percent;
-use crate::{Counts, ErrorRule, Outcome, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-
-/// Signal name of [`judge_results`].
-const SIGNAL: &str = "results";
 
 /// Part of the top results that two answers share, 0 to 1, counted against the longer one; 1 when both are empty.
 pub fn overlap_at_k(one: &[String], other: &[String]) -> f64 {
@@ -65,7 +60,9 @@ impl Answer<'_> {
 pub struct ReplayTally {
     /// Searches put to both.
     pub replays: u64,
-    /// Both answered, and the answers differ too much.
+    /// Those that both answered.
+    pub compared: u64,
+    /// Of `compared`, those whose answers differ too much.
     pub bad: u64,
     /// No answer of the candidate, or a 5xx.
     pub candidate_errors: u64,
@@ -84,79 +81,39 @@ impl ReplayTally {
             return;
         }
         let differ = candidate.status != active.status || agreement(&candidate, &active, top_k) < overlap_min;
+        self.compared += 1;
         self.bad += u64::from(differ);
     }
+
+    /// What came after `earlier`.
+    pub fn since(&self, earlier: &ReplayTally) -> ReplayTally {
+        ReplayTally {
+            replays: self.replays.saturating_sub(earlier.replays),
+            compared: self.compared.saturating_sub(earlier.compared),
+            bad: self.bad.saturating_sub(earlier.bad),
+            candidate_errors: self.candidate_errors.saturating_sub(earlier.candidate_errors),
+            active_errors: self.active_errors.saturating_sub(earlier.active_errors),
+        }
+    }
 }
 
-/// When replayed searches speak against the candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ResultRule {
-    /// Highest allowed part of bad answers, 0 to 1.
-    pub bad_rate_max: f64,
-    /// Fewer bad answers than this are never a failure.
-    pub bad_min: u64,
-    /// Fewer replays than this are never a pass.
-    pub replays_min: u64,
-    /// For searches that the candidate answers with errors (its `reads_min` is not used).
-    pub errors: ErrorRule,
-}
-
-/// Judges replayed searches: `Fail` when too many answers are bad or errors, `Pass` with at least `replays_min` replays
-/// and no such failure, `Inconclusive` otherwise.
-pub fn judge_results(tally: ReplayTally, rule: &ResultRule) -> Verdict {
-    let verdict = |outcome, why| Verdict { outcome, signal: SIGNAL.into(), why };
-    if !(rule.bad_rate_max.is_finite() && rule.errors.is_usable()) {
-        return verdict(Outcome::Inconclusive, "the rule for results is not made of finite numbers".into());
-    }
-    let counts = |errors| Counts { reads: tally.replays, errors };
-    let (candidate, active) = (counts(tally.candidate_errors), counts(tally.active_errors));
-    if rule.errors.broken_by(candidate, active) {
-        return verdict(Outcome::Fail, rule.errors.comparison(candidate, active, "replayed searches"));
-    }
-    let bad = Counts { reads: tally.replays, errors: tally.bad };
-    let comparison = format!(
-        "{} of {} replayed searches ({}) found other results on the candidate; {} is allowed",
-        tally.bad,
-        tally.replays,
-        percent(bad.rate()),
-        percent(rule.bad_rate_max)
-    );
-    if tally.bad >= rule.bad_min.max(1) && bad.rate() > rule.bad_rate_max {
-        return verdict(Outcome::Fail, comparison);
-    }
-    if tally.replays < rule.replays_min {
-        let why = format!("{} of the {} replayed searches needed; {comparison}", tally.replays, rule.replays_min);
-        return verdict(Outcome::Inconclusive, why);
-    }
-    // Replays that the active environment could not answer compare nothing.
-    if tally.active_errors > 0 && tally.active_errors.saturating_mul(2) > tally.replays {
-        let why = format!(
-            "the active environment answered only {} of {} replayed searches",
-            tally.replays.saturating_sub(tally.active_errors),
-            tally.replays
-        );
-        return verdict(Outcome::Inconclusive, why);
-    }
-    verdict(Outcome::Pass, comparison)
+/// Part of the true nearest records that a search lost on the candidate and not on the active environment: recall@k of the active
+/// less recall@k of the candidate, -1 to 1. `exact`: what an exact search finds; `None` when that is nothing.
+pub fn recall_lost(candidate: &[String], active: &[String], exact: &[String]) -> Option<f64> {
+    let exact: BTreeSet<_> = exact.iter().collect();
+    let recall = |found: &[String]| {
+        let found: BTreeSet<_> = found.iter().collect();
+        found.intersection(&exact).count() as f64 / exact.len() as f64
+    };
+    (!exact.is_empty()).then(|| recall(active) - recall(candidate))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RULE: ResultRule = ResultRule {
-        bad_rate_max: 0.02,
-        bad_min: 5,
-        replays_min: 50,
-        errors: ErrorRule { ratio_max: 2.0, rate_margin: 0.005, errors_min: 5, reads_min: 0 },
-    };
-
     fn ids(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_string).collect()
-    }
-
-    fn outcome(replays: u64, bad: u64, candidate_errors: u64, active_errors: u64) -> Outcome {
-        judge_results(ReplayTally { replays, bad, candidate_errors, active_errors }, &RULE).outcome
     }
 
     #[test]
@@ -191,25 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn wrong_results_fail_and_equal_ones_pass() {
-        assert_eq!(outcome(100, 10, 0, 0), Outcome::Fail);
-        assert_eq!(outcome(100, 2, 0, 0), Outcome::Pass);
-        assert_eq!(outcome(1_000, 5, 0, 0), Outcome::Pass);
-        assert_eq!(outcome(5, 4, 0, 0), Outcome::Inconclusive);
-        assert_eq!(outcome(5, 5, 0, 0), Outcome::Fail);
-        assert_eq!(outcome(49, 0, 0, 0), Outcome::Inconclusive);
-        assert_eq!(outcome(0, 0, 0, 0), Outcome::Inconclusive);
-    }
-
-    #[test]
-    fn replayed_errors_count_against_the_candidate_only() {
-        assert_eq!(outcome(100, 0, 6, 0), Outcome::Fail);
-        assert_eq!(outcome(100, 0, 0, 40), Outcome::Pass);
-        assert_eq!(outcome(100, 0, 0, 60), Outcome::Inconclusive);
-        assert_eq!(outcome(100, 0, 90, 90), Outcome::Inconclusive);
-    }
-
-    #[test]
     fn each_search_is_counted_as_what_it_is() {
         let (same, other) = (ids("a b c d"), ids("w x y z"));
         let found = |ids| Answer { status: Some(200), ids, scores: &[0.9, 0.8, 0.7, 0.6] };
@@ -221,13 +159,14 @@ mod tests {
         tally.add(nothing(Some(503)), found(&same), 4, 0.5);
         tally.add(found(&same), nothing(None), 4, 0.5);
         tally.add(nothing(Some(404)), nothing(Some(404)), 4, 0.5);
-        assert_eq!(tally, ReplayTally { replays: 6, bad: 2, candidate_errors: 1, active_errors: 1 });
+        assert_eq!(tally, ReplayTally { replays: 6, compared: 4, bad: 2, candidate_errors: 1, active_errors: 1 });
     }
 
     #[test]
-    fn nonsense_is_inconclusive() {
-        let rule = ResultRule { bad_rate_max: f64::NAN, ..RULE };
-        let tally = ReplayTally { replays: 100, bad: 100, ..ReplayTally::default() };
-        assert_eq!(judge_results(tally, &rule).outcome, Outcome::Inconclusive);
+    fn only_neighbours_that_the_active_found_are_lost() {
+        let exact = ids("a b c d");
+        assert_eq!(recall_lost(&ids("a b x y"), &ids("a b c y"), &exact), Some(0.25));
+        assert_eq!(recall_lost(&ids("a b c d"), &ids("a b"), &exact), Some(-0.5));
+        assert_eq!(recall_lost(&ids("a"), &ids("x"), &[]), None);
     }
 }

@@ -49,5 +49,6 @@ mod signal;
 
 pub use gateway::{Gateway, GatewayOptions, StartError};
 pub use limits::{Limits, LimitsError};
-pub use metrics::{ColourMetrics, Latency};
+pub use metrics::ColourMetrics;
 pub use routing::{RequestKind, Routing, kind_of};
+pub use wire::Latency;

@@ -6,24 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wire::latency::{BOUNDS, BOUNDS_US, Latency, bucket_of};
 use wire::{ByColour, Colour};
-
-/// Smallest bound is 2^4 us, largest 2^26 us (67 s), four buckets to the octave.
-const OCTAVE_FIRST: usize = 4;
-const OCTAVE_END: usize = 26;
-const BOUNDS: usize = 1 + (OCTAVE_END - OCTAVE_FIRST) * 4;
-
-const BOUNDS_US: [u64; BOUNDS] = {
-    let mut bounds = [1 << OCTAVE_FIRST; BOUNDS];
-    let mut index = 1;
-    while index < BOUNDS {
-        let octave = OCTAVE_FIRST + (index - 1) / 4;
-        let quarter = (index - 1) as u64 % 4 + 1;
-        bounds[index] = (1 << octave) + (quarter << (octave - 2));
-        index += 1;
-    }
-    bounds
-};
 
 /// What one colour answered since the gateway started. One request counts once for each colour it was tried on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -41,60 +25,6 @@ pub struct ColourMetrics {
     /// Time from the attempt at this colour to the head of its answer (or to its failure).
     pub read_latency: Latency,
     pub write_latency: Latency,
-}
-
-/// A histogram with fixed bounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    /// Upper bounds of the buckets, inclusive, microseconds, ascending: each about a quarter of an octave.
-    pub bounds_us: Vec<u64>,
-    /// One count for each bound, and a last one for everything above.
-    pub counts: Vec<u64>,
-    /// Sum of all values, microseconds.
-    pub sum_us: u64,
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self { bounds_us: BOUNDS_US.to_vec(), counts: vec![0; BOUNDS + 1], sum_us: 0 }
-    }
-}
-
-impl Latency {
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Value below which the share `q` (0 to 1) of all values lies, microseconds, interpolated in its bucket; `None`
-    /// without values. Values above the last bound count as that bound.
-    pub fn quantile_us(&self, q: f64) -> Option<u64> {
-        let total = self.count();
-        if total == 0 {
-            return None;
-        }
-        let rank = (q.clamp(0.0, 1.0) * total as f64).max(1.0);
-        let mut below = 0u64;
-        for (index, &count) in self.counts.iter().enumerate() {
-            if count > 0 && (below + count) as f64 >= rank {
-                let Some(&upper) = self.bounds_us.get(index) else { break };
-                let lower = if index == 0 { 0 } else { self.bounds_us[index - 1] };
-                let inside = (rank - below as f64) / count as f64;
-                return Some(lower + ((upper - lower) as f64 * inside) as u64);
-            }
-            below += count;
-        }
-        self.bounds_us.last().copied()
-    }
-
-    /// What came after `earlier`, a snapshot of the same gateway.
-    pub fn since(&self, earlier: &Latency) -> Latency {
-        let before = |index: usize| earlier.counts.get(index).copied().unwrap_or(0);
-        Latency {
-            bounds_us: self.bounds_us.clone(),
-            counts: self.counts.iter().enumerate().map(|(i, count)| count.saturating_sub(before(i))).collect(),
-            sum_us: self.sum_us.saturating_sub(earlier.sum_us),
-        }
-    }
 }
 
 impl ColourMetrics {
@@ -137,19 +67,6 @@ impl Histogram {
             sum_us: self.sum_us.load(Ordering::Relaxed),
         }
     }
-}
-
-/// Bucket of a value, without a search: its octave from the leading zeros, its quarter from the two bits below.
-fn bucket_of(value_us: u64) -> usize {
-    if value_us <= 1 << OCTAVE_FIRST {
-        return 0;
-    }
-    let below = value_us - 1;
-    let octave = below.ilog2() as usize;
-    if octave >= OCTAVE_END {
-        return BOUNDS;
-    }
-    1 + (octave - OCTAVE_FIRST) * 4 + ((below >> (octave - 2)) & 3) as usize
 }
 
 /// Counters of one colour, on cache lines of their own. Requests are counted by the histograms.

@@ -127,6 +127,9 @@ pub enum Command {
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Try a policy on what was recorded of a release
+    #[command(after_help = ANALYZE)]
+    Analyze(Analyze),
     /// End the deployment and keep its data
     #[command(after_help = DOWN)]
     Down,
@@ -173,6 +176,29 @@ pub struct Deploy {
     /// With --wait: give up waiting after this time; the rollout goes on
     #[arg(long, value_name = "N", default_value_t = DEPLOY_TIMEOUT_MS, requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Analyze {
+    /// What the active environment did: CSV with the header `second,requests,errors`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub blue: PathBuf,
+    /// What the candidate did in the same time
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub green: PathBuf,
+    /// The share of the requests that the candidate was to have, above 0 and below 1: picks the step, and is compared with what was counted
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub share: Option<f64>,
+    /// The document whose evidence and steps are used; without it every default
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("a share is a number above 0 and below 1, such as 0.1".into()),
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -293,6 +319,15 @@ Examples:
 const CHECK: &str = "\
 Examples:
   jadeshift check -f bluegreen.yaml";
+
+const ANALYZE: &str = "\
+The files may also have the columns over_p50, over_p90, over_p99 and over_limit: how many answers of that second were
+slower than fixed thresholds. A second that only one file has is missing data. Ends with exit code 0 when the candidate
+passes, 1 when it would have been rolled back, 3 when the recording is not enough to tell.
+
+Examples:
+  jadeshift analyze --blue blue.csv --green green.csv
+  jadeshift analyze --blue blue.csv --green green.csv --share 0.1 --policy bluegreen.yaml --output json";
 
 const DOWN: &str = "\
 Examples:

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod analyze;
 mod check;
 mod deploy;
 mod health;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "jadeshift", &mut std::io::stdout());
             ExitCode::Ok
         }
+        Command::Analyze(args) => analyze::run(&printer, &args)?,
         Command::Check { file } => check::run(&printer, &file)?,
         Command::Up(args) if args.detach => block_on(up::detached(&globals, &printer, &args))?,
         Command::Up(args) => block_on(up::foreground(&globals, &printer, &args))?,
@@ -74,7 +76,12 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
                 Wish::Rollback { reason: "asked for by `canary rollback`".into(), accept_loss: false }
             }
         },
-        Command::Up(_) | Command::Demo(_) | Command::Node(_) | Command::Completion { .. } | Command::Check { .. } => {
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Node(_)
+        | Command::Completion { .. }
+        | Command::Analyze(_)
+        | Command::Check { .. } => {
             return Err(Failure::failed("the command was not run", "it does not talk to a deployment"));
         }
     };

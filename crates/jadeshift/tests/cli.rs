@@ -162,3 +162,72 @@ fn completion_is_printed_for_each_shell() {
         assert_eq!(stderr(&output), "");
     }
 }
+
+/// Writes a recording: for each second its requests, errors, and answers slower than p99.
+fn record(dir: &Path, name: &str, rows: impl Iterator<Item = (u64, u64, u64, u64)>) {
+    let mut text = "second,requests,errors,over_p99\n".to_string();
+    rows.for_each(|(second, requests, errors, slow)| text.push_str(&format!("{second},{requests},{errors},{slow}\n")));
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+fn analyzed(dir: &Path, words: &[&str], code: i32) -> serde_json::Value {
+    let words = [&["analyze", "--output", "json"], words].concat();
+    let output = jadeshift(dir, &words);
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_recorded_release_is_judged_as_it_would_have_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = |second: u64| second + 1_700_000_000;
+    record(dir.path(), "blue.csv", (0..600).map(|s| (second(s), 900, u64::from(s % 10 < 9), 9)));
+    record(dir.path(), "good.csv", (0..600).map(|s| (second(s), 100, u64::from(s % 10 == 0), 1)));
+    record(dir.path(), "bad.csv", (0..600).map(|s| (second(s), 100, if s < 300 { 0 } else { 5 }, 1)));
+    record(dir.path(), "slow.csv", (0..600).map(|s| (second(s), 100, 0, 3)));
+    record(dir.path(), "short.csv", (0..20).map(|s| (second(s), 100, 0, 1)));
+    let good = analyzed(dir.path(), &["--blue", "blue.csv", "--green", "good.csv", "--share", "0.1"], 0);
+    assert_eq!(
+        (good["verdict"].as_str(), good["warnings"].as_array().map(Vec::len)),
+        (Some("pass"), Some(0)),
+        "{good}"
+    );
+    assert!(good["at_second"].as_u64().is_some_and(|at| (second(29)..second(200)).contains(&at)), "{good}");
+
+    let bad = analyzed(dir.path(), &["--blue", "blue.csv", "--green", "bad.csv"], 1);
+    assert_eq!((bad["verdict"].as_str(), bad["signal"].as_str()), (Some("fail"), Some("errors")), "{bad}");
+    assert!(bad["at_second"].as_u64().is_some_and(|at| (second(300)..second(310)).contains(&at)), "{bad}");
+    assert!(bad["e_value"].as_f64().is_some_and(|e| e >= 1_000.0), "{bad}");
+
+    let slow = analyzed(dir.path(), &["--blue", "blue.csv", "--green", "slow.csv"], 1);
+    assert_eq!(slow["signal"].as_str(), Some("over_p99"), "{slow}");
+
+    let short = analyzed(dir.path(), &["--blue", "blue.csv", "--green", "short.csv"], 3);
+    assert_eq!((short["verdict"].as_str(), short["at_second"].is_null()), (Some("inconclusive"), true), "{short}");
+    assert_eq!((short["seconds_compared"].as_u64(), short["seconds_missing"].as_u64()), (Some(20), Some(580)));
+
+    // A document that allows more, and asks for less time.
+    let document = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\nspec:\n  rollout: {steps: \
+                    [{sharePercent: 10, durationMinMs: 5000}, {sharePercent: 100}]}\n  evidence: {latencyRatioMax: {p99: 4}}\n";
+    std::fs::write(dir.path().join("shop.yaml"), document).unwrap();
+    let words = ["--blue", "blue.csv", "--green", "slow.csv", "--policy", "shop.yaml"];
+    let allowed = analyzed(dir.path(), &words, 0);
+    assert!(allowed["at_second"].as_u64().is_some_and(|at| at < second(30)), "{allowed}");
+
+    let text = jadeshift(dir.path(), &["analyze", "--blue", "blue.csv", "--green", "bad.csv", "--share", "0.5"]);
+    assert!(stdout(&text).starts_with("fail: it would have been rolled back at second 17000003"), "{}", stdout(&text));
+    assert!(stderr(&text).contains("the candidate had 0.100 of the requests, not 0.5"), "{}", stderr(&text));
+}
+
+#[test]
+fn a_recording_that_cannot_be_read_is_named_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path(), "blue.csv", (0..10).map(|s| (s, 900, 1, 9)));
+    record(dir.path(), "green.csv", (0..10).map(|s| (s, 100, if s == 4 { 101 } else { 0 }, 1)));
+    let both = ["analyze", "--blue", "blue.csv", "--green", "green.csv"];
+    fails(&jadeshift(dir.path(), &both), 2, &["green.csv, line 6", "errors is 101", "the 100 requests"]);
+    fails(&jadeshift(dir.path(), &["analyze", "--blue", "blue.csv", "--green", "none.csv"]), 2, &["none.csv"]);
+    let share = jadeshift(dir.path(), &[&both[..], &["--share", "1"]].concat());
+    assert_eq!(share.status.code(), Some(2));
+    assert!(stderr(&share).contains("a number above 0 and below 1"), "{}", stderr(&share));
+}

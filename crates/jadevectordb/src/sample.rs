@@ -37,7 +37,7 @@ impl ReadSample {
         }
         inner.seen += 1;
         let place = if inner.kept.len() < KEPT_MAX {
-            inner.kept.push(Replay { database: String::new(), query: Vec::new(), top_k: 0 });
+            inner.kept.push(Replay { database: String::new(), query: Vec::new(), top_k: 0, exact: false });
             inner.kept.len() - 1
         } else {
             let drawn = rand::rng().random_range(0..inner.seen.max(KEPT_MAX as u64)) as usize;
@@ -46,7 +46,7 @@ impl ReadSample {
             }
             drawn
         };
-        inner.kept[place] = Replay { database: database.to_string(), query: query.to_vec(), top_k };
+        inner.kept[place] = Replay { database: database.to_string(), query: query.to_vec(), top_k, exact: false };
     }
 
     /// At most `max` of the kept reads, in random order.

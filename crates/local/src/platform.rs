@@ -8,7 +8,7 @@ use crate::launch::{Launch, configured};
 use crate::process::Identity;
 use crate::supervisor::{Adopted, Drain, Running, Status, Statuses, Supervisor, SupervisorError, Wanted, status_of};
 use conductor::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
-use gateway::{Gateway, Routing};
+use gateway::{ColourMetrics, Gateway, Routing};
 use parking_lot::Mutex;
 use rollout::{Phase, State, World};
 use std::collections::BTreeMap;
@@ -235,11 +235,11 @@ impl Platform for LocalPlatform {
             workloads.push(self.observe_workload(member)?);
         }
         let front = &self.shared.front;
-        let traffic = front
-            .gateway
-            .metrics()
-            .map(|_, counts| TrafficCounts { reads: counts.reads, read_errors: counts.read_errors });
-        Ok(PlatformObservation { environments, reads_in_effect: front.reads_in_effect(), traffic: Some(traffic) })
+        let metrics = front.gateway.metrics();
+        let counts = |counts: &ColourMetrics| TrafficCounts { reads: counts.reads, read_errors: counts.read_errors };
+        let traffic = Some(ByColour::from_fn(|colour| counts(metrics.get(colour))));
+        let read_latency = Some(metrics.map(|_, counts| counts.read_latency));
+        Ok(PlatformObservation { environments, reads_in_effect: front.reads_in_effect(), traffic, read_latency })
     }
 }
 

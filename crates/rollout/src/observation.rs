@@ -47,11 +47,11 @@ pub enum NodeObservation {
     Up { state: Box<NodeState>, version_running: String },
 }
 
-/// What the evidence says at this moment, about the current phase (counts begin anew with each step).
+/// What the evidence says at this moment: against the candidate since its rollout began, for it since the step did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// Live errors of candidate against active.
-    pub errors: Verdict,
+    /// Errors and latencies of candidate against active, of live and of replayed reads.
+    pub live: Verdict,
     /// Results of replayed reads.
     pub results: Verdict,
     /// Both copies have the same digest at one LSN; asked for while the candidate is checked.

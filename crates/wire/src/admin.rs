@@ -409,6 +409,9 @@ pub struct Replay {
     pub database: String,
     pub query: Vec<f32>,
     pub top_k: usize,
+    /// Look at every vector, whatever the index is.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 /// How a node answered a replayed search.

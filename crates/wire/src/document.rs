@@ -209,6 +209,9 @@ pub struct Step {
     /// Reads the candidate must have answered in this step.
     #[serde(default = "Step::default_requests_min")]
     pub requests_min: u64,
+    /// Instead of `spec.evidence.evidenceMin`, in this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_min: Option<f64>,
     /// Wait here for `jadeshift promote`.
     #[serde(default)]
     pub pause: bool,
@@ -228,6 +231,7 @@ impl Step {
             share_percent,
             duration_min_ms: Self::default_duration_min_ms(),
             requests_min: Self::default_requests_min(),
+            evidence_min: None,
             pause: false,
         }
     }
@@ -283,35 +287,75 @@ pub enum Acknowledge {
     Both,
 }
 
-/// Fixed rules over counts of both colours.
+/// What counts as worse, and how sure one has to be. Ratios are of the candidate's rate to the active environment's; rates are from
+/// 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Evidence {
-    /// The candidate fails when its error rate is above `errorRatioMax` times the active's plus `errorRateMargin`, and it
-    /// has made at least `errorsMin` errors.
+    /// Probability, at most, that a rollout of a version that is not worse is rolled back, however often it is looked at.
+    pub false_alarm_budget: f64,
+    /// How many times as likely what was seen must be with a good candidate than with a bad one before a step is done; 0
+    /// asks for none.
+    pub evidence_min: f64,
+    /// How many times the active environment's errors are allowed.
     pub error_ratio_max: f64,
-    pub error_rate_margin: f64,
-    pub errors_min: u64,
+    /// Fewer errors than this are good whatever the active environment does.
+    pub error_rate_harmless: f64,
+    /// At a share of 100 % nobody is left to compare with; then more errors than this are too many.
+    pub error_rate_max: f64,
+    /// How many times as many slow answers are allowed.
+    pub latency_ratio_max: LatencyRatios,
+    /// Answers slower than this are counted as well, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_limit_ms: Option<f64>,
     /// A replayed search is bad when the candidate finds less than this part of what the active environment clearly found.
     pub overlap_min: f64,
-    /// The candidate fails when more than this part of the replayed searches is bad, and at least `badResultsMin` are.
+    /// Part of the replayed searches that may be bad.
     pub bad_results_rate_max: f64,
-    pub bad_results_min: u64,
-    /// Replayed searches needed before the candidate gets its first reader.
+    /// Part of the true neighbours that a search may lose on average against the active environment.
+    pub recall_loss_max: f64,
+    /// Replayed searches needed before the candidate gets its first reader, if there are any to replay; 0 asks for none.
     pub replays_min: u64,
     /// Replayed searches per second while a rollout is judged.
     pub replays_per_second: u64,
 }
 
+/// How many times as many answers are allowed that are slower than the active environment's own quantiles, and than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LatencyRatios {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub limit: f64,
+}
+
+impl LatencyRatios {
+    /// The same for all.
+    pub fn all(ratio: f64) -> Self {
+        Self { p50: ratio, p90: ratio, p99: ratio, limit: ratio }
+    }
+}
+
+impl Default for LatencyRatios {
+    fn default() -> Self {
+        Self { p50: 1.5, p90: 1.5, p99: 1.25, limit: 1.25 }
+    }
+}
+
 impl Default for Evidence {
     fn default() -> Self {
         Self {
-            error_ratio_max: 2.0,
-            error_rate_margin: 0.005,
-            errors_min: 5,
+            false_alarm_budget: 0.001,
+            evidence_min: 20.0,
+            error_ratio_max: 1.0,
+            error_rate_harmless: 0.01,
+            error_rate_max: 0.05,
+            latency_ratio_max: LatencyRatios::default(),
+            latency_limit_ms: None,
             overlap_min: 0.5,
             bad_results_rate_max: 0.02,
-            bad_results_min: 5,
+            recall_loss_max: 0.005,
             replays_min: 50,
             replays_per_second: 50,
         }

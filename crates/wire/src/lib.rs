@@ -10,8 +10,10 @@ pub mod colour;
 pub mod control;
 pub mod document;
 pub mod headers;
+pub mod latency;
 pub mod member;
 pub mod snapshot;
 
 pub use colour::{ByColour, Colour};
+pub use latency::Latency;
 pub use member::Member;

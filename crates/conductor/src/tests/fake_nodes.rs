@@ -428,7 +428,7 @@ async fn rehash(State((nodes, colour)): State<Call>) -> Response {
 }
 
 async fn reads(State((nodes, colour)): State<Call>) -> Response {
-    let read = |number| Replay { database: "d".into(), query: vec![number as f32], top_k: 2 };
+    let read = |number| Replay { database: "d".into(), query: vec![number as f32], top_k: 2, exact: false };
     json(SampledReads { reads: (0..nodes.manners(colour).sample).map(read).collect() })
 }
 

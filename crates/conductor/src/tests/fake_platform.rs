@@ -112,6 +112,7 @@ impl Platform for FakePlatform {
                 admin_token: "t".into(),
             }],
         });
-        Ok(PlatformObservation { environments, reads_in_effect: Some(world.reads), traffic: Some(traffic) })
+        let (reads_in_effect, traffic) = (Some(world.reads), Some(traffic));
+        Ok(PlatformObservation { environments, reads_in_effect, traffic, read_latency: None })
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn document() -> BlueGreen {
     let step = |share_percent| Step { duration_min_ms: 0, requests_min: 20, ..Step::of_share(share_percent) };
     document.spec.rollout.steps = [50, 100].map(step).to_vec();
     document.spec.rollout.watch_ms = 50;
+    document.spec.evidence.evidence_min = 0.0;
     document.spec.evidence.replays_min = 5;
     document.spec.evidence.replays_per_second = 500;
     document.spec.handover.hold_ms_max = 30_000;

@@ -3,6 +3,7 @@
 use super::table::{Table, grouped, megabytes};
 use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
+use evidence::e_value;
 use rollout::{Confirmation, Outcome};
 use wire::admin::{Role, SetAside};
 use wire::{Colour, Member};
@@ -110,6 +111,10 @@ fn rollout_under_way(info: &Info) -> Option<String> {
             evidence::Outcome::Inconclusive => "inconclusive",
         };
         table.row([format!("  {}", verdict.signal), format!("{outcome}: {}", verdict.why)]);
+    }
+    if let Some(evidence) = &info.evidence {
+        let (against, needed) = (e_value(evidence.e_value.ln()), e_value(evidence.e_needed.ln()));
+        table.row(["  evidence".to_string(), format!("E against it is {against}; at {needed} it goes back")]);
     }
     Some(table.render())
 }

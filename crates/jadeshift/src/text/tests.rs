@@ -1,6 +1,6 @@
 use super::health::{Endpoint, EnvironmentHealth, Health};
 use super::*;
-use conductor::{FollowerInfo, Info, NodeInfo, NodeStatus, TrafficCounts};
+use conductor::{EvidenceInfo, FollowerInfo, Info, NodeInfo, NodeStatus, TrafficCounts};
 use evidence::Verdict;
 use rollout::{Outcome, Phase, Record, Run, Stage};
 use wire::admin::{Peer, RecordVersion, Rehash, Role, SetAside};
@@ -80,6 +80,7 @@ fn shifting() -> Info {
             Verdict::pass("errors", "2 of 963 reads failed"),
             Verdict::inconclusive("results", "20 of 50 replays"),
         ],
+        evidence: Some(EvidenceInfo { e_value: 3.2, e_needed: 1_000.0, signals: Vec::new() }),
         run: Some(run(4, "1.2.0", Colour::Green)),
         history: vec![Record {
             run: run(3, "1.1.0", Colour::Green),
@@ -111,9 +112,10 @@ green answered 63 of the 100 reads that step 2 (50 %) needs; 12 s of 30 s passed
 blue (active)  1.0.0    primary, epoch 3    50 %    31,204       0  12,345           -   10,000  81.3 MB
 green          1.2.0    follower, epoch 3   50 %       963       2  12,300  45 (12 ms)   10,000  81.3 MB
 
-rollout 4  1.0.0 to 1.2.0 on green
-  errors   pass: 2 of 963 reads failed
-  results  inconclusive: 20 of 50 replays
+rollout 4   1.0.0 to 1.2.0 on green
+  errors    pass: 2 of 963 reads failed
+  results   inconclusive: 20 of 50 replays
+  evidence  E against it is 3.20; at 1,000 it goes back
 
 ended (UTC)  version  on     outcome      took  reason
 22:12:20     1.1.0    green  rolled back  30 s  9 of 400 replayed searches were bad

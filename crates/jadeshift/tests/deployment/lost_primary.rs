@@ -18,6 +18,7 @@ spec:
     steps:
     - {{sharePercent: 100, durationMinMs: 1, requestsMin: 0}}
   handover: {{{handover}}}
+  evidence: {{latencyRatioMax: {{p50: 9, p90: 9, p99: 9}}}}
   local: {{gateway: '127.0.0.1:0'}}
 "
     )

@@ -20,7 +20,7 @@ spec:
     steps:
     - {{sharePercent: 50, durationMinMs: 300, requestsMin: 20}}
     - {{sharePercent: 100, durationMinMs: 1, requestsMin: 0}}
-  evidence: {{replaysMin: 0}}
+  evidence: {{replaysMin: 0, evidenceMin: 0, latencyRatioMax: {{p50: 9, p90: 9, p99: 9}}}}
   local: {{gateway: '127.0.0.1:0'}}
 "
     )

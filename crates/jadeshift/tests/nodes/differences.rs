@@ -58,6 +58,7 @@ impl Platform for Machine {
             environments: environments.map(|_, environment| vec![environment]),
             reads_in_effect: Some(world.reads),
             traffic: Some(ByColour::new(counts, counts)),
+            read_latency: None,
         })
     }
 }
@@ -83,6 +84,7 @@ impl Stage {
         let step = Step { duration_min_ms: 0, requests_min: 0, pause: true, ..Step::of_share(50) };
         document.spec.rollout.steps = vec![step];
         document.spec.evidence.replays_min = 0;
+        document.spec.evidence.evidence_min = 0.0;
         document.spec.rollout.watch_ms = 200;
         let platform = Machine {
             peers: ByColour::new(blue.peer(), green.peer()),

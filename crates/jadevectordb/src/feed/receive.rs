@@ -78,6 +78,8 @@ struct Gathered {
     bytes: usize,
 }
 
+type UnderWay<'a> = dyn Future<Output = Result<(), RoleError>> + Send + 'a;
+
 struct Receiver<'a> {
     node: &'a Node,
     primary: &'a Peer,
@@ -86,7 +88,7 @@ struct Receiver<'a> {
     confirm_wanted: &'a watch::Sender<bool>,
     gathered: Gathered,
     /// The group that the writer has now.
-    under_way: Option<Pin<Box<dyn Future<Output = Result<(), RoleError>> + Send + 'a>>>,
+    under_way: Option<Pin<Box<UnderWay<'a>>>>,
 }
 
 impl Receiver<'_> {

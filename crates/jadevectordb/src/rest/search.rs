@@ -142,7 +142,7 @@ async fn replayed_matches(node: &Node, replay: &Replay) -> Result<Vec<Match>, Pr
     let database = known.ok_or_else(|| Problem::unknown_database(&replay.database))?;
     let threshold = if database.record().metric == Metric::DotProduct { f32::NEG_INFINITY } else { 0.0 };
     let (query, top_k) = (replay.query.clone(), replay.top_k.clamp(1, node.config().limits.results));
-    let ask = Ask { query, top_k, threshold, filter: Filter::default(), exact: false };
+    let ask = Ask { query, top_k, threshold, filter: Filter::default(), exact: replay.exact };
     Ok(find_matches(node, database, ask).await?.matches)
 }
 

@@ -174,7 +174,7 @@ async fn searches_are_sampled_and_can_be_replayed() {
     let score = found["results"][0]["score"].as_f64().unwrap() as f32;
     assert_eq!(replayed.scores[0].to_bits(), score.to_bits());
     assert_eq!(node.node.counters().replays.load(Ordering::Relaxed), before + 1);
-    let unknown = Replay { database: "none".into(), query: vec![1.0], top_k: 1 };
+    let unknown = Replay { database: "none".into(), query: vec![1.0], top_k: 1, exact: false };
     assert_eq!(replay(&node.node, &unknown).await.status, 404);
     let wrong = Replay { query: vec![1.0], ..sampled[0].clone() };
     assert_eq!(replay(&node.node, &wrong).await.status, 400);
@@ -204,6 +204,6 @@ async fn faults_hit_reads_and_replays_and_nothing_else() {
         assert!(!ids(&good).contains(&ids(&bad)[position]));
     }
     let database = wrong_search.split('/').nth(3).unwrap().to_owned();
-    let replayed = replay(&wrong.node, &Replay { database, query: vec![1.0, 0.0], top_k: 3 }).await;
+    let replayed = replay(&wrong.node, &Replay { database, query: vec![1.0, 0.0], top_k: 3, exact: false }).await;
     assert_eq!(replayed.ids, ids(&bad), "a replay goes through the same faults");
 }

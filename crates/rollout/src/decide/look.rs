@@ -167,7 +167,7 @@ impl Look<'_> {
     /// A reason to take reads away from `suspect`. Trouble of the other side is never one, and neither is missing data.
     pub fn harm(&self, suspect: Colour) -> Option<String> {
         let judgement = &self.seen.judgement;
-        let failed = [&judgement.errors, &judgement.results].into_iter().find(|one| one.outcome == Outcome::Fail);
+        let failed = [&judgement.live, &judgement.results].into_iter().find(|one| one.outcome == Outcome::Fail);
         if let Some(verdict) = failed {
             return Some(verdict.why.clone());
         }

@@ -43,7 +43,7 @@ pub(super) fn decide(look: &Look, step: usize, share_percent: u8, since_ms: u64,
     if step.rule().is_some_and(|rule| rule.pause) {
         return look.stay(format!("{} is done and waits for `jadeshift promote`", step.name()));
     }
-    step.advance(&look.seen.judgement.errors.why)
+    step.advance(&look.seen.judgement.live.why)
 }
 
 /// One share of the reads and its conditions.
@@ -79,7 +79,7 @@ impl Step<'_> {
                 "{candidate} answered {reads} of the {needed} reads that {name} needs; {elapsed} of {duration} passed"
             ));
         }
-        for verdict in [&judgement.errors, &judgement.results] {
+        for verdict in [&judgement.live, &judgement.results] {
             if verdict.outcome != Outcome::Pass {
                 return Err(format!("{} is not decided yet: {}", self.name(), verdict.why));
             }

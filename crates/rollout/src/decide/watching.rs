@@ -15,7 +15,7 @@ pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
     if elapsed_ms < watch_ms {
         let (elapsed, watch) = (span(elapsed_ms), span(watch_ms));
         let state = match look.healthy(active) {
-            Ok(_) => look.seen.judgement.errors.why.clone(),
+            Ok(_) => look.seen.judgement.live.why.clone(),
             Err(why) => why,
         };
         return look.stay(format!("{active} serves version {version}, watched for {elapsed} of {watch}: {state}"));

@@ -55,7 +55,7 @@ pub fn observe(state: &State, nodes: &ByColour<Node>, how: Circumstances) -> Obs
         reads_in_effect: Some(world.reads),
         way_back: world.prove_way_back.filter(|_| answers(Colour::Blue) && answers(Colour::Green)).map(|a| (a, Ok(()))),
         judgement: Judgement {
-            errors: verdict("errors"),
+            live: verdict("errors"),
             results: verdict("results"),
             data: verdict("data"),
             candidate_reads: LATE_MS,

@@ -269,6 +269,7 @@ impl Platform for Seat {
             }]
         });
         let reads_in_effect = platform.routing().map(|routing| routing.reads);
-        Ok(PlatformObservation { environments, reads_in_effect, traffic: Some(*platform.traffic.lock()) })
+        let traffic = Some(*platform.traffic.lock());
+        Ok(PlatformObservation { environments, reads_in_effect, traffic, read_latency: None })
     }
 }

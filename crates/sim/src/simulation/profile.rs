@@ -153,11 +153,13 @@ fn document(chance: &Chance) -> BlueGreen {
     spec.rollout.steps = shares.iter().map(step).collect();
     spec.rollout.watch_ms = *chance.pick(&[0, 10, 100, 1_000, 5_000]).unwrap_or(&0);
     spec.rollout.timeout_ms = *chance.pick(&[3_000, 10_000, 60_000]).unwrap_or(&10_000);
+    spec.evidence.evidence_min = 0.0;
     spec.evidence.replays_min = 0;
     spec.evidence.replays_per_second = 1;
     // Requests fail here for many reasons; that they decide is seen in some runs only.
     if chance.hits(3, 4) {
-        spec.evidence.errors_min = 1_000_000;
+        spec.evidence.error_ratio_max = 1e9;
+        spec.evidence.error_rate_max = 1.0 - f64::EPSILON;
     }
     spec.handover.hold_ms_max = *chance.pick(&[100, 300, 1_000, 3_000]).unwrap_or(&1_000);
     spec.handover.acknowledge = *chance

@@ -62,3 +62,28 @@ fn who_acknowledges_is_checked() {
     assert!(strict.contains("spec.handover.strict") && strict.contains("use `both` or `auto`"), "{strict}");
     BlueGreen::from_yaml(&format!("{HEAD}spec:\n  handover: {{acknowledge: both, strict: true}}\n")).unwrap();
 }
+
+#[test]
+fn the_policy_of_the_evidence_is_checked() {
+    for (field, value) in [
+        ("falseAlarmBudget", "0"),
+        ("falseAlarmBudget", "1"),
+        ("falseAlarmBudget", ".nan"),
+        ("errorRateHarmless", "0"),
+        ("errorRateMax", "1.5"),
+        ("badResultsRateMax", "1"),
+        ("recallLossMax", "-0.1"),
+    ] {
+        let message = error_of(&format!("  evidence: {{{field}: {value}}}\n"));
+        let rule = "is not allowed: a number above 0 and below 1";
+        assert!(message.starts_with(&format!("spec.evidence.{field}: ")) && message.ends_with(rule), "{message}");
+    }
+    let message = error_of("  evidence: {errorRatioMax: 0.5}\n");
+    assert_eq!(message, "spec.evidence.errorRatioMax: 0.5 is not allowed: a number of at least 1");
+    assert!(
+        error_of("  evidence: {latencyRatioMax: {p99: .inf}}\n")
+            .contains("spec.evidence.latencyRatioMax.p99: inf is not allowed")
+    );
+    let step = error_of("  rollout: {steps: [{sharePercent: 100, evidenceMin: -1}]}\n");
+    assert_eq!(step, "spec.rollout.steps[0].evidenceMin: -1 is not allowed: a number of at least 0");
+}

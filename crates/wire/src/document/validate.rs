@@ -2,7 +2,7 @@
 
 use crate::headers::{RECORD_FORMAT, RECORD_FORMAT_MIN};
 
-use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, Mode, Version};
+use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, LatencyRatios, Mode, Version};
 
 /// Longest version label and name.
 const LABEL_LENGTH_MAX: usize = 63;
@@ -95,18 +95,27 @@ impl BlueGreen {
 
     fn validate_evidence(&self) -> Result<(), DocumentError> {
         let evidence = &self.spec.evidence;
-        rate("spec.evidence.errorRateMargin", evidence.error_rate_margin)?;
-        rate("spec.evidence.overlapMin", evidence.overlap_min)?;
-        rate("spec.evidence.badResultsRateMax", evidence.bad_results_rate_max)?;
-        within("spec.evidence.replaysPerSecond", evidence.replays_per_second, 1, 10_000)?;
-        within("spec.evidence.errorsMin", evidence.errors_min, 1, 1_000_000)?;
-        within("spec.evidence.badResultsMin", evidence.bad_results_min, 1, 1_000_000)?;
-        if !(evidence.error_ratio_max.is_finite() && evidence.error_ratio_max >= 1.0) {
-            return Err(DocumentError::Rule {
-                path: "spec.evidence.errorRatioMax".into(),
-                value: evidence.error_ratio_max.to_string(),
-                rule: "a number of at least 1".into(),
-            });
+        let path = |name: &str| format!("spec.evidence.{name}");
+        between(&path("falseAlarmBudget"), evidence.false_alarm_budget)?;
+        at_least(&path("evidenceMin"), evidence.evidence_min, 0.0)?;
+        at_least(&path("errorRatioMax"), evidence.error_ratio_max, 1.0)?;
+        between(&path("errorRateHarmless"), evidence.error_rate_harmless)?;
+        between(&path("errorRateMax"), evidence.error_rate_max)?;
+        let LatencyRatios { p50, p90, p99, limit } = evidence.latency_ratio_max;
+        for (name, ratio) in [("p50", p50), ("p90", p90), ("p99", p99), ("limit", limit)] {
+            at_least(&path(&format!("latencyRatioMax.{name}")), ratio, 1.0)?;
+        }
+        if let Some(limit_ms) = evidence.latency_limit_ms {
+            at_least(&path("latencyLimitMs"), limit_ms, 0.016)?;
+        }
+        rate(&path("overlapMin"), evidence.overlap_min)?;
+        between(&path("badResultsRateMax"), evidence.bad_results_rate_max)?;
+        between(&path("recallLossMax"), evidence.recall_loss_max)?;
+        within(&path("replaysPerSecond"), evidence.replays_per_second, 1, 10_000)?;
+        for (position, step) in self.spec.rollout.steps.iter().enumerate() {
+            if let Some(evidence_min) = step.evidence_min {
+                at_least(&format!("spec.rollout.steps[{position}].evidenceMin"), evidence_min, 0.0)?;
+            }
         }
         Ok(())
     }
@@ -160,6 +169,23 @@ fn rate(path: &str, value: f64) -> Result<(), DocumentError> {
         return Ok(());
     }
     Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule: "a number from 0 to 1".into() })
+}
+
+/// A probability that is neither never nor always.
+fn between(path: &str, value: f64) -> Result<(), DocumentError> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(());
+    }
+    let rule = "a number above 0 and below 1".into();
+    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule })
+}
+
+fn at_least(path: &str, value: f64, least: f64) -> Result<(), DocumentError> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    let rule = format!("a number of at least {least}");
+    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule })
 }
 
 fn address(path: &str, value: &str) -> Result<(), DocumentError> {

@@ -30,7 +30,7 @@ fn watching(confirmation: Confirmation) -> Scene {
     scene.up(Colour::Green, primary(2), 120);
     scene.up(Colour::Blue, follower(Colour::Blue, 2), 120);
     scene.seen.lsn_heard = ByColour::new(120, 120);
-    scene.seen.judgement.errors = Verdict::pass("errors", "errors pass");
+    scene.seen.judgement.live = Verdict::pass("errors", "errors pass");
     scene.seen.judgement.results = Verdict::pass("results", "results pass");
     scene.seen.reads_in_effect = Some(ByColour::new(0, 100));
     scene

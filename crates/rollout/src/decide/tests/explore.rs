@@ -260,8 +260,8 @@ fn observations(state: &State) -> Vec<Observation> {
                             seen.nodes = ByColour::new(blue.0.clone(), green.0.clone());
                             seen.silent_ms = ByColour::new(blue.1, green.1);
                             seen.reads_in_effect = reads;
-                            let verdict = Verdict { outcome, signal: "s".into(), why: "w".into() };
-                            seen.judgement.errors = verdict.clone();
+                            let verdict = Verdict { outcome, signal: "s".into(), why: "w".into(), e_value: None };
+                            seen.judgement.live = verdict.clone();
                             seen.judgement.results = verdict.clone();
                             seen.judgement.data = verdict;
                             seen.judgement.candidate_reads = LATE_MS;

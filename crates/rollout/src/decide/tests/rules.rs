@@ -28,7 +28,7 @@ fn scene(phase: Phase) -> Scene {
     });
     scene.up(Colour::Blue, primary(1), 100);
     scene.up(Colour::Green, follower(Colour::Green, 1), 100);
-    scene.seen.judgement.errors = Verdict::pass("errors", "errors pass");
+    scene.seen.judgement.live = Verdict::pass("errors", "errors pass");
     scene.seen.judgement.results = Verdict::pass("results", "results pass");
     scene.seen.judgement.data = Verdict::pass("data", "data pass");
     scene.seen.judgement.candidate_reads = 1_000;
@@ -88,7 +88,7 @@ fn reign(epoch: Epoch, promote_at: Option<Lsn>) -> RoleWanted {
 }
 
 fn fail(scene: &mut Scene) {
-    scene.seen.judgement.errors = Verdict::fail("errors", "too many errors");
+    scene.seen.judgement.live = Verdict::fail("errors", "too many errors");
 }
 
 #[track_caller]
@@ -475,9 +475,9 @@ fn a_step_needs_its_time_its_reads_and_evidence() {
     scene.seen.judgement.results = Verdict::inconclusive("results", "no replays");
     assert_stays(&scene, "no replays");
     scene.seen.judgement.results = Verdict::pass("results", "");
-    scene.seen.judgement.errors = Verdict::inconclusive("errors", "no counts");
+    scene.seen.judgement.live = Verdict::inconclusive("errors", "no counts");
     assert_stays(&scene, "no counts");
-    scene.seen.judgement.errors = Verdict::pass("errors", "");
+    scene.seen.judgement.live = Verdict::pass("errors", "");
     scene.seen.reads_in_effect = Some(ByColour::new(90, 10));
     assert_stays(&scene, "10 % of the reads to green, not 50 %");
     scene.seen.reads_in_effect = Some(ByColour::new(50, 50));
@@ -517,7 +517,7 @@ fn trouble_of_the_active_environment_is_no_reason_to_go_back() {
     scene.now_ms = LATE_MS;
     scene.spec.rollout.on_inconclusive = OnInconclusive::Rollback;
     scene.silent(Colour::Blue, LATE_MS);
-    scene.seen.judgement.errors = Verdict::inconclusive("errors", "no counts");
+    scene.seen.judgement.live = Verdict::inconclusive("errors", "no counts");
     assert_stays(&scene, "blue is the active environment, so green keeps 50 %");
     // When neither answers there is nowhere to go.
     scene.silent(Colour::Green, LATE_MS);
@@ -687,7 +687,7 @@ fn the_watch_ends_with_the_old_environment_warm_or_goes_back() {
 #[test]
 fn missing_data_changes_nothing() {
     for mut scene in [shifting(), watching()] {
-        scene.seen.judgement.errors = Verdict::inconclusive("errors", "the source is broken");
+        scene.seen.judgement.live = Verdict::inconclusive("errors", "the source is broken");
         scene.seen.judgement.results = Verdict::inconclusive("results", "the source is broken");
         scene.seen.judgement.candidate_reads = 0;
         scene.now_ms = 20_000;

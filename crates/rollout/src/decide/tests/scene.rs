@@ -70,7 +70,7 @@ pub(crate) fn nothing_seen() -> Observation {
         reads_in_effect: Some(ByColour::new(100, 0)),
         way_back: None,
         judgement: Judgement {
-            errors: Verdict::inconclusive("errors", "no live reads are compared"),
+            live: Verdict::inconclusive("errors", "no live reads are compared"),
             results: Verdict::inconclusive("results", "nothing was replayed"),
             data: Verdict::inconclusive("data", "digests were not compared"),
             candidate_reads: 0,

@@ -48,7 +48,7 @@ fn event(scene: &mut Scene, line: &str) -> Option<String> {
         signal @ ("errors" | "results" | "data") => {
             let verdict = verdict(signal, words[1]);
             match signal {
-                "errors" => scene.seen.judgement.errors = verdict,
+                "errors" => scene.seen.judgement.live = verdict,
                 "results" => scene.seen.judgement.results = verdict,
                 _ => scene.seen.judgement.data = verdict,
             }
@@ -104,7 +104,7 @@ fn verdict(signal: &str, outcome: &str) -> Verdict {
         "fail" => Outcome::Fail,
         _ => Outcome::Inconclusive,
     };
-    Verdict { outcome, signal: signal.into(), why: format!("{signal} {outcome:?}").to_lowercase() }
+    Verdict { outcome, signal: signal.into(), why: format!("{signal} {outcome:?}").to_lowercase(), e_value: None }
 }
 
 fn wish(words: &[&str]) -> Command {

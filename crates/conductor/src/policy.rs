@@ -1,0 +1,29 @@
+//! What the document says about evidence, as the judge reads it.
+
+use evidence::Policy;
+use wire::document::{Evidence, LatencyRatios};
+
+/// The judge's part of the document's `spec.evidence`.
+pub fn policy(evidence: &Evidence) -> Policy {
+    let LatencyRatios { p50, p90, p99, limit } = evidence.latency_ratio_max;
+    Policy {
+        false_alarm_budget: evidence.false_alarm_budget,
+        evidence_min: evidence.evidence_min,
+        error_ratio_max: evidence.error_ratio_max,
+        error_rate_harmless: evidence.error_rate_harmless,
+        error_rate_max: evidence.error_rate_max,
+        latency_ratio_max: [p50, p90, p99, limit],
+        bad_results_rate_max: evidence.bad_results_rate_max,
+        recall_loss_max: evidence.recall_loss_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_says_nothing_means_the_defaults_of_the_judge() {
+        assert_eq!(policy(&Evidence::default()), Policy::default());
+    }
+}
