@@ -58,7 +58,7 @@ const WEIGHT_RESULTS: f64 = 0.05;
 const WEIGHT_RECALL: f64 = 0.05;
 
 /// Answers that waited for the same pause of a process are slow together. A second of them counts as about one observation.
-const SLOW_GROWTH_MAX: f64 = 10.0;
+pub const SLOW_GROWTH_MAX: f64 = 20.0;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ impl MeanTest {
     /// When `limit` is not between -1 and 1, both excluded.
     pub fn above(limit: f64) -> Self {
         assert!(limit > -1.0 && limit < 1.0, "a limit of {limit}");
-        Self { limit, money: Mixture::new(STAKES.len()), count: 0, sum: 0.0 }
+        Self { limit, money: Mixture::new(&[1.0 / STAKES.len() as f64; STAKES.len()]), count: 0, sum: 0.0 }
     }
 
     /// Adds a value from -1 to 1; one outside is taken as the nearer end, and what is no number is left out.
@@ -71,7 +71,7 @@ mod tests {
         let mut test = MeanTest::above(0.01);
         values.iter().for_each(|value| test.observe(*value));
         let money = |stake: f64| -> f64 { values.iter().map(|value| 1.0 + stake / 1.01 * (value - 0.01)).product() };
-        let expected = 0.2 + 0.8 * STAKES.into_iter().map(money).sum::<f64>() / STAKES.len() as f64;
+        let expected = 0.05 + 0.95 * STAKES.into_iter().map(money).sum::<f64>() / STAKES.len() as f64;
         assert!((test.ln_e().exp() - expected).abs() < 1e-12);
         assert!((test.mean() - 0.2 / 7.0).abs() < 1e-12);
     }

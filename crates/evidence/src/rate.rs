@@ -6,7 +6,7 @@
 //! [`crate::RatioTest`]; Wald, "Sequential Tests of Statistical Hypotheses", 1945, for a single q).
 
 use crate::mixture::Mixture;
-use crate::ratio::GRID;
+use crate::ratio::{GRID, WEIGHTS};
 
 /// Evidence that a rate is above, or below, a limit.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl RateTest {
             let odds = alternative_odds(multiple, limit / (1.0 - limit));
             odds / (1.0 + odds)
         };
-        Self { limit, alternatives: GRID.map(of), money: Mixture::new(GRID.len()) }
+        Self { limit, alternatives: GRID.map(of), money: Mixture::new(&WEIGHTS) }
     }
 
     /// Adds `events` in `trials`; events beyond the trials are not counted.

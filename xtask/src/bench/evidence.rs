@@ -5,12 +5,12 @@ mod rivals;
 mod traffic;
 
 use super::report::{Goal, Report};
-use ::evidence::{Assessment, Counts, Judge, Measures, Policy, Side, SignalRule, Threshold};
+use ::evidence::{Assessment, Counts, Judge, Measures, Policy, SLOW_GROWTH_MAX, Side, SignalRule, Threshold};
 use anyhow::Result;
 use rivals::{FixedThreshold, RepeatedTest};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use traffic::{Fault, Second, Traffic};
+use traffic::{Fault, Stretch, Traffic};
 
 /// Simulates rollouts with and without a fault; prints false alarms and times to detection.
 #[derive(clap::Args)]
@@ -35,10 +35,13 @@ pub struct Arguments {
     pub strict: bool,
 }
 
-/// Somebody who looks at every second, and says when it is enough.
+/// How often errors are looked at; the conductor does it as often.
+const LOOKS_PER_S: u64 = 10;
+
+/// Somebody who looks again and again, and says when it is enough.
 trait Watcher {
     /// True when the candidate is to be taken back.
-    fn look(&mut self, second: &Second) -> bool;
+    fn look(&mut self, stretch: &Stretch) -> bool;
 }
 
 /// The judge with every signal that a recording has.
@@ -53,10 +56,10 @@ impl WholePolicy {
 }
 
 impl Watcher for WholePolicy {
-    fn look(&mut self, second: &Second) -> bool {
-        self.0.observe_errors(second.candidate, second.active);
-        self.0.observe_slow(second.candidate, second.active);
-        self.0.pass(1.0);
+    fn look(&mut self, stretch: &Stretch) -> bool {
+        self.0.observe_errors(stretch.candidate, stretch.active);
+        self.0.observe_slow(stretch.candidate, stretch.active);
+        self.0.pass(stretch.lasted_s);
         self.0.has_failed()
     }
 }
@@ -75,7 +78,7 @@ impl OneSignal {
     }
 
     fn over_p99() -> Self {
-        let rule = SignalRule::Events { ratio_max: 1.0, harmless_rate: None, growth_max: 10.0 };
+        let rule = SignalRule::Events { ratio_max: 1.0, harmless_rate: None, growth_max: SLOW_GROWTH_MAX };
         Self::new("over_p99", rule, |side| side.slow[Threshold::P99 as usize].unwrap_or(0))
     }
 
@@ -87,11 +90,11 @@ impl OneSignal {
 }
 
 impl Watcher for OneSignal {
-    fn look(&mut self, second: &Second) -> bool {
+    fn look(&mut self, stretch: &Stretch) -> bool {
         let counts = |side: &Side| Counts { requests: side.requests, events: (self.events)(side) };
-        let (candidate, active) = (counts(&second.candidate), counts(&second.active));
+        let (candidate, active) = (counts(&stretch.candidate), counts(&stretch.active));
         self.judge.observe_events(self.signal, candidate, active);
-        self.judge.pass(1.0);
+        self.judge.pass(stretch.lasted_s);
         self.judge.has_failed()
     }
 }
@@ -126,16 +129,17 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
             _ => report.figure(&format!("false_alarm_share_{name}"), share, ""),
         }
     }
-    for (name, fault, makers, goals) in [
-        ("errors_x10", Fault::Errors(10.0), ALL, ("errors_alone", 7.0)),
-        ("errors_x5", Fault::Errors(5.0), ALL, ("errors_alone", 23.0)),
-        ("errors_x2", Fault::Errors(2.0), ALL, ("errors_alone", 243.0)),
-        ("over_p99_x2", Fault::Slow(2.0), OF_LATENCY, ("over_p99_alone", 25.0)),
+    for (name, fault, looks_per_s, makers, goals) in [
+        ("errors_x10", Fault::Errors(10.0), LOOKS_PER_S, ALL, ("errors_alone", 7.0)),
+        ("errors_x5", Fault::Errors(5.0), LOOKS_PER_S, ALL, ("errors_alone", 23.0)),
+        ("errors_x2", Fault::Errors(2.0), LOOKS_PER_S, ALL, ("errors_alone", 243.0)),
+        ("over_p99_x2", Fault::Slow(2.0), 1, OF_LATENCY, ("over_p99_alone", 25.0)),
     ] {
         report.section(&format!("{name}: 1,000 requests/s, share 10 %, base rate {}", fault.base()));
-        let found = simulate(&arguments, arguments.faulty, makers, |seed| Traffic::steady(seed, fault));
+        let traffic = |seed| Traffic::steady(seed, fault, looks_per_s);
+        let found = simulate(&arguments, arguments.faulty, makers, traffic);
         for ((maker, _), times) in makers.iter().zip(&found) {
-            let mut seconds: Vec<f64> = times.iter().flatten().map(|second| *second as f64).collect();
+            let mut seconds: Vec<f64> = times.iter().flatten().copied().collect();
             let share = seconds.len() as f64 / times.len().max(1) as f64;
             report.figure(&format!("{name}_found_share_{maker}"), share, "");
             seconds.sort_by(f64::total_cmp);
@@ -158,24 +162,26 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
     Ok(report)
 }
 
-/// For each watcher, and each rollout: the second in which it was enough.
+/// For each watcher, and each rollout: after how many seconds it was enough.
 fn simulate(
     arguments: &Arguments,
     rollouts: u64,
     makers: Makers,
     traffic: impl Fn(u64) -> Traffic + Sync,
-) -> Vec<Vec<Option<u64>>> {
+) -> Vec<Vec<Option<f64>>> {
     let next = AtomicU64::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let one = |number: u64| -> Vec<Option<u64>> {
+    let one = |number: u64| -> Vec<Option<f64>> {
         let mut watchers: Vec<Box<dyn Watcher>> = makers.iter().map(|(_, make)| make()).collect();
         let mut found = vec![None; watchers.len()];
         let mut traffic = traffic(arguments.seed + number);
-        for second in 1..=arguments.seconds {
-            let counted = traffic.next();
+        let mut elapsed_s = 0.0;
+        while elapsed_s < arguments.seconds as f64 - 1e-6 && found.contains(&None) {
+            let stretch = traffic.next();
+            elapsed_s += stretch.lasted_s;
             for (watcher, found) in watchers.iter_mut().zip(&mut found) {
-                if found.is_none() && watcher.look(&counted) {
-                    *found = Some(second);
+                if found.is_none() && watcher.look(&stretch) {
+                    *found = Some(elapsed_s);
                 }
             }
         }
@@ -194,7 +200,7 @@ fn simulate(
             }
         }
     };
-    let all: Vec<Vec<Option<u64>>> = std::thread::scope(|scope| {
+    let all: Vec<Vec<Option<f64>>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
@@ -218,10 +224,10 @@ mod tests {
     #[test]
     fn the_judge_finds_what_the_others_miss_and_raises_no_alarm_where_they_do() {
         let arguments = arguments();
-        let count = |times: &Vec<Option<u64>>| times.iter().flatten().count();
+        let count = |times: &Vec<Option<f64>>| times.iter().flatten().count();
         let alarms = simulate(&arguments, 40, ALL, |seed| Traffic::drifting(seed, Fault::None));
         assert_eq!(count(&alarms[0]) + count(&alarms[1]), 0);
-        let found = simulate(&arguments, 40, ALL, |seed| Traffic::steady(seed, Fault::Errors(5.0)));
+        let found = simulate(&arguments, 40, ALL, |seed| Traffic::steady(seed, Fault::Errors(5.0), LOOKS_PER_S));
         assert_eq!((count(&found[0]), count(&found[1])), (40, 40));
         assert!(count(&found[2]) < 40, "half a percent of errors is within the fixed threshold");
     }

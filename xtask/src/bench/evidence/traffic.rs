@@ -1,4 +1,4 @@
-//! Simulated traffic of two environments, second by second.
+//! Simulated traffic of two environments, look by look.
 
 use evidence::{Side, Threshold};
 use rand::rngs::StdRng;
@@ -34,9 +34,11 @@ impl Fault {
     }
 }
 
-/// What both did in one second.
+/// What both did between two looks.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Second {
+pub struct Stretch {
+    /// How long it was, seconds.
+    pub lasted_s: f64,
     pub candidate: Side,
     pub active: Side,
 }
@@ -48,7 +50,9 @@ pub struct Traffic {
     drifts: bool,
     /// Of the waves in rate, errors and latency.
     phases: [f64; 3],
-    second: u64,
+    /// How often it is looked at.
+    looks_per_s: u64,
+    look: u64,
     share: f64,
     /// An incident that both suffer from: until when, and how many times the errors.
     incident: (u64, f64),
@@ -56,8 +60,8 @@ pub struct Traffic {
 
 impl Traffic {
     /// Always the same rates and a share of 10 %.
-    pub fn steady(seed: u64, fault: Fault) -> Self {
-        Self::new(seed, fault, false)
+    pub fn steady(seed: u64, fault: Fault, looks_per_s: u64) -> Self {
+        Self { looks_per_s, ..Self::new(seed, fault, false) }
     }
 
     /// Traffic that comes and goes by half, rates that wander and jump, and shares that change within a minute or so.
@@ -68,14 +72,15 @@ impl Traffic {
     fn new(seed: u64, fault: Fault, drifts: bool) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let phases = [(); 3].map(|()| chance.random_range(0.0..TAU));
-        Self { chance, fault, drifts, phases, second: 0, share: 0.1, incident: (0, 1.0) }
+        Self { chance, fault, drifts, phases, looks_per_s: 1, look: 0, share: 0.1, incident: (0, 1.0) }
     }
 
-    pub fn next(&mut self) -> Second {
-        self.second += 1;
-        let (mut requests, mut errors, mut slower) = (REQUESTS, ERROR_RATE, 1.0);
+    pub fn next(&mut self) -> Stretch {
+        self.look += 1;
+        let lasted_s = 1.0 / self.looks_per_s as f64;
+        let (mut requests, mut errors, mut slower) = (REQUESTS * lasted_s, ERROR_RATE, 1.0);
         if self.drifts {
-            let wave = |period_s: f64, phase: f64| (self.second as f64 / period_s * TAU + phase).sin();
+            let wave = |period_s: f64, phase: f64| (self.look as f64 / period_s * TAU + phase).sin();
             let [of_rate, of_errors, of_latency] = self.phases;
             requests *= 1.0 + 0.5 * wave(700.0, of_rate);
             errors *= (1.0 + wave(400.0, of_errors)).exp2();
@@ -85,9 +90,9 @@ impl Traffic {
             }
             if self.chance.random_bool(1.0 / 600.0) {
                 let lasts_s = self.chance.random_range(5..60);
-                self.incident = (self.second + lasts_s, self.chance.random_range(2.0..30.0));
+                self.incident = (self.look + lasts_s, self.chance.random_range(2.0..30.0));
             }
-            if self.second < self.incident.0 {
+            if self.look < self.incident.0 {
                 errors *= self.incident.1;
                 slower *= 1.9;
             }
@@ -95,7 +100,8 @@ impl Traffic {
         let all = Poisson::new(requests).map_or(0, |poisson| poisson.sample(&mut self.chance) as u64);
         let candidate = self.draw(all, self.share);
         let worse = self.fault;
-        Second {
+        Stretch {
+            lasted_s,
             candidate: self.side(candidate, errors, slower, worse),
             active: self.side(all - candidate, errors, slower, Fault::None),
         }
