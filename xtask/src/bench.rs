@@ -12,6 +12,7 @@ mod load;
 mod node;
 pub mod process;
 mod report;
+mod rollback;
 mod seeding;
 mod server;
 
@@ -41,6 +42,7 @@ pub enum Bench {
     Seeding(seeding::Arguments),
     Large(large::Arguments),
     Evidence(evidence::Arguments),
+    Rollback(rollback::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -97,6 +99,10 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::Evidence(arguments) => {
             let strict = arguments.strict;
             (evidence::bench(arguments).await?, strict)
+        }
+        Bench::Rollback(arguments) => {
+            let strict = arguments.strict;
+            (rollback::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

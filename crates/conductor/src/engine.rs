@@ -9,6 +9,7 @@ use crate::handle::{CommandError, StartError};
 use crate::info::Info;
 use crate::journal::{Journal, Trouble};
 use crate::observe::Sight;
+use crate::report::{Report, Reporter};
 use crate::verify::Directory;
 use crate::{Platform, PlatformError};
 use client::Http;
@@ -57,6 +58,7 @@ pub(crate) struct Engine<P> {
     told: Option<(World, Instant)>,
     info: watch::Sender<Info>,
     directory: watch::Sender<Directory>,
+    reporter: Reporter,
 }
 
 impl<P: Platform> Engine<P> {
@@ -91,11 +93,16 @@ impl<P: Platform> Engine<P> {
             told,
             info,
             directory,
+            reporter: Reporter::new(),
         })
     }
 
     pub fn info(&self) -> watch::Receiver<Info> {
         self.info.subscribe()
+    }
+
+    pub fn report(&self) -> watch::Receiver<Option<Arc<Report>>> {
+        self.reporter.subscribe()
     }
 
     pub fn directory(&self) -> watch::Receiver<Directory> {
@@ -373,15 +380,12 @@ impl<P: Platform> Engine<P> {
             changed
         });
         let (judgement, evidence) = (self.judgement.as_ref(), self.evidence.info());
-        self.info.send_replace(Info::of(
-            &self.document,
-            &self.state,
-            &self.sight,
-            &self.journal,
-            judgement,
-            evidence,
-            stopped,
-        ));
+        let info = Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, evidence, stopped);
+        // While writes wait, nothing is done that can be done later.
+        if !self.state.phase.holds_writes() {
+            self.reporter.note(&self.state, &info, || self.evidence.latency(), self.clock.now_ms());
+        }
+        self.info.send_replace(info);
     }
 }
 

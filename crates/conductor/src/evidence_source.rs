@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wire::admin::Role;
 use wire::document::{Evidence, Spec};
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Latency};
 
 /// After this time without a single live read, nobody reads yet, and there is nothing to compare.
 const NO_READS_AFTER: Duration = Duration::from_secs(5);
@@ -88,6 +88,11 @@ impl EvidenceSource {
     /// The numbers behind the verdicts; `None` when no rollout is judged.
     pub fn info(&self) -> Option<EvidenceInfo> {
         self.judged.as_ref().map(|judged| EvidenceInfo::of(judged.assessment()))
+    }
+
+    /// Latencies of live reads in the rollout that is judged, where they are measured.
+    pub fn latency(&self) -> Option<Sides<Latency>> {
+        self.judged.as_ref().and_then(Judged::latency)
     }
 
     /// Keeps what was gathered as long as the rollout lasts. A handover judges nothing of its own.

@@ -2,6 +2,7 @@
 
 use crate::engine::{Ask, Engine};
 use crate::info::Info;
+use crate::report::Report;
 use crate::verify::{Directory, VerifyError};
 use crate::verify_nodes::verify_all;
 use crate::{Platform, PlatformError};
@@ -27,6 +28,7 @@ const HANDOVERS_WAITED_MAX: usize = 3;
 pub struct Conductor {
     asks: mpsc::Sender<Ask>,
     info: watch::Receiver<Info>,
+    report: watch::Receiver<Option<Arc<Report>>>,
     directory: watch::Receiver<Directory>,
     http: Http,
     stop: watch::Sender<bool>,
@@ -73,11 +75,11 @@ impl Conductor {
         clock: Clock,
     ) -> Result<Conductor, StartError> {
         let engine = Engine::open(platform, document, http.clone(), clock).await?;
-        let (info, directory) = (engine.info(), engine.directory());
+        let (info, report, directory) = (engine.info(), engine.report(), engine.directory());
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(engine.run(asked, stopping));
-        Ok(Conductor { asks, info, directory, http, stop, task: Mutex::new(Some(task)) })
+        Ok(Conductor { asks, info, report, directory, http, stop, task: Mutex::new(Some(task)) })
     }
 
     /// Carries `command` out as far as storing it; the answer shows the new phase.
@@ -99,6 +101,16 @@ impl Conductor {
     /// Tells of every new snapshot.
     pub fn subscribe(&self) -> watch::Receiver<Info> {
         self.info.clone()
+    }
+
+    /// The rollout under way, or the last one since this conductor began.
+    pub fn report(&self) -> Option<Arc<Report>> {
+        self.report.borrow().clone()
+    }
+
+    /// Tells whenever a report has grown.
+    pub fn subscribe_report(&self) -> watch::Receiver<Option<Arc<Report>>> {
+        self.report.clone()
     }
 
     /// Compares all copies at one LSN; `deep`: each also recomputes its digest from storage. When the other environment

@@ -6,6 +6,7 @@
 use crate::TrafficCounts;
 use crate::replay::{Board, Place, Subject};
 use evidence::{Assessment, ByThreshold, Measures, Policy, ReplayTally, Side, Threshold, Verdict, group};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 use wire::Latency;
@@ -26,8 +27,8 @@ pub(crate) struct Part {
 }
 
 /// One value of each side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Sides<T> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sides<T> {
     pub candidate: T,
     pub active: T,
 }
@@ -160,6 +161,13 @@ impl Judged {
         self.assessment.has_failed()
     }
 
+    /// Latencies of live reads since the candidate was first looked at.
+    pub fn latency(&self) -> Option<Sides<Latency>> {
+        let Slow { first, latest, .. } = self.slow.as_ref()?;
+        let (candidate, active) = (latest.candidate.since(&first.candidate), latest.active.since(&first.active));
+        Some(Sides { candidate, active })
+    }
+
     pub fn assessment(&self) -> &Assessment {
         &self.assessment
     }
@@ -220,6 +228,8 @@ struct Slow {
     /// Bucket of each threshold.
     thresholds: ByThreshold<Option<usize>>,
     limit: Option<usize>,
+    /// Counters in the very beginning.
+    first: Sides<Latency>,
     /// Counters when the stretch began, and as last seen in it.
     base: Sides<Latency>,
     latest: Sides<Latency>,
@@ -230,8 +240,16 @@ struct Slow {
 
 impl Slow {
     fn new(limit: Option<usize>, latency: &Sides<Latency>, now: Instant) -> Self {
-        let (base, latest) = (latency.clone(), latency.clone());
-        Self { thresholds: ByThreshold::default(), limit, base, latest, since: now, usual_since: Latency::default() }
+        let [first, base, latest] = [(); 3].map(|()| latency.clone());
+        Self {
+            thresholds: ByThreshold::default(),
+            limit,
+            first,
+            base,
+            latest,
+            since: now,
+            usual_since: Latency::default(),
+        }
     }
 
     /// From what the active environment answered since they were fixed last, if that is enough, or since ever.
@@ -258,7 +276,7 @@ impl Slow {
     fn observe(&mut self, latency: &Sides<Latency>, now: Instant) -> Option<(Side, Side)> {
         let began_anew = |side: fn(&Sides<Latency>) -> &Latency| side(latency).count() < side(&self.latest).count();
         if began_anew(|sides| &sides.candidate) || began_anew(|sides| &sides.active) {
-            self.usual_since = Latency::default();
+            (self.usual_since, self.first) = (Latency::default(), Sides::default());
             self.restart(latency, now);
             return None;
         }

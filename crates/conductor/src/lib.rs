@@ -24,13 +24,16 @@ mod observe;
 pub mod platform;
 mod policy;
 mod replay;
+mod report;
 mod verify;
 mod verify_nodes;
 
 pub use handle::{CommandError, Conductor, StartError};
 pub use info::{Event, EvidenceInfo, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus, SignalInfo};
+pub use judged::Sides;
 pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 pub use policy::policy;
+pub use report::{Moment, Report};
 pub use verify::VerifyError;
 
 #[cfg(test)]

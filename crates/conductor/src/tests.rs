@@ -4,6 +4,7 @@ mod crashes;
 mod fake_nodes;
 mod fake_platform;
 mod published_bugs;
+mod reports;
 mod rollouts;
 mod stage;
 mod troubles;

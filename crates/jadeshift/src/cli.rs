@@ -127,6 +127,9 @@ pub enum Command {
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Tell what happened in a rollout: its steps, its evidence, its latencies
+    #[command(after_help = REPORT)]
+    Report(Report),
     /// Try a policy on what was recorded of a release
     #[command(after_help = ANALYZE)]
     Analyze(Analyze),
@@ -176,6 +179,15 @@ pub struct Deploy {
     /// With --wait: give up waiting after this time; the rollout goes on
     #[arg(long, value_name = "N", default_value_t = DEPLOY_TIMEOUT_MS, requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Report {
+    /// Number of the rollout; without it the one under way, or else the last one
+    pub run: Option<u64>,
+    /// Write a page with plots that needs no other file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -319,6 +331,14 @@ Examples:
 const CHECK: &str = "\
 Examples:
   jadeshift check -f bluegreen.yaml";
+
+const REPORT: &str = "\
+Reports are kept in the deployment's folder; they can be read when nothing runs.
+
+Examples:
+  jadeshift report
+  jadeshift report 7 --html rollout-7.html
+  jadeshift report --output json";
 
 const ANALYZE: &str = "\
 The files may also have the columns over_p50, over_p90, over_p99 and over_limit: how many answers of that second were

@@ -6,6 +6,7 @@ mod deploy;
 mod health;
 mod info;
 mod monitor;
+mod report;
 pub mod up;
 
 use crate::cli::{CanaryAction, Cli, Command, Globals};
@@ -61,6 +62,7 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
             return monitor::run(globals, printer, timeout_ms, interval_ms).await;
         }
         Command::Verify { deep } => return verify(globals, printer, deep).await,
+        Command::Report(args) => return report::run(globals, printer, &args).await,
         Command::Down => return down(globals, printer).await,
         Command::Promote { full } => Wish::Promote { full },
         Command::Pause => Wish::Pause,

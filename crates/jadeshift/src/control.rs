@@ -4,7 +4,7 @@ use crate::exit::ExitCode;
 use crate::failure::Failure;
 use bytes::Bytes;
 use client::{Http, HttpError, JsonResponse};
-use conductor::Info;
+use conductor::{Info, Report};
 use http_body_util::Full;
 use local::Folder;
 use rollout::Command;
@@ -73,6 +73,12 @@ impl Control {
     pub async fn verify(&self, deep: bool) -> Result<Verified, Failure> {
         let timeout = if deep { VERIFY_DEEP_TIMEOUT } else { VERIFY_TIMEOUT };
         self.json("could not compare the environments", "POST", "verify", body(&VerifyRequest { deep })?, timeout).await
+    }
+
+    /// The report of a rollout; without a number of the one under way, or else of the last one.
+    pub async fn report(&self, run: Option<u64>) -> Result<Report, Failure> {
+        let path = run.map_or_else(|| "report".to_string(), |run| format!("report?run={run}"));
+        self.json("could not get the report", "GET", &path, Bytes::new(), TIMEOUT).await
     }
 
     /// Asks the `up` to end; it answers before it does.

@@ -2,12 +2,16 @@
 
 pub mod health;
 mod info;
+pub mod page;
 mod phase;
+pub mod plot;
+mod report;
 pub mod table;
 mod verified;
 
 pub use info::{info, role};
 pub use phase::{name as phase_name, since_ms};
+pub use report::report;
 pub use verified::{is_compared, verified};
 
 /// A span of time: `350 ms`, `4.2 s`, `75 s`, `12 min`, `3 h`.

@@ -48,6 +48,7 @@ fn every_command_says_that_nothing_runs_and_what_to_do() {
         &["health"],
         &["monitor"],
         &["verify", "--deep"],
+        &["report", "7"],
     ] {
         let output = jadeshift(dir.path(), words);
         fails(&output, 4, &["no deployment runs in", "deployment", "jadeshift --dir", "up"]);

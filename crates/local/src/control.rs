@@ -1,7 +1,8 @@
 //! The control protocol of a running `up` (see `wire::control`): on loopback, for who can read the folder's token.
 
+use crate::folder::Folder;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use wire::control::{ControlError, VerifyRequest};
+use wire::control::{ControlError, ReportRequest, VerifyRequest};
 
 /// Longest body of a call.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -32,16 +33,17 @@ pub struct ControlServer {
 
 struct Control {
     conductor: Arc<Conductor>,
+    folder: Folder,
     token: String,
     down: watch::Sender<bool>,
 }
 
 impl ControlServer {
     /// Serves on `listener` whoever knows `token`.
-    pub fn start(listener: TcpListener, token: String, conductor: Arc<Conductor>) -> Self {
+    pub fn start(listener: TcpListener, token: String, conductor: Arc<Conductor>, folder: Folder) -> Self {
         let (down, down_said) = watch::channel(false);
         let (stop, mut stopping) = watch::channel(false);
-        let router = router(Arc::new(Control { conductor, token, down }));
+        let router = router(Arc::new(Control { conductor, folder, token, down }));
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // Who started the server and is gone cannot want it any more.
@@ -79,6 +81,7 @@ fn router(control: Arc<Control>) -> axum::Router {
         .route("/control/v1/info", get(info))
         .route("/control/v1/command", post(command))
         .route("/control/v1/verify", post(verify))
+        .route("/control/v1/report", get(report))
         .route("/control/v1/down", post(down))
         .fallback(|| async {
             refusal(StatusCode::NOT_FOUND, "there is no such call; they are listed by `jadeshift help`")
@@ -126,6 +129,19 @@ async fn verify(State(control): State<Arc<Control>>, body: Bytes) -> Response {
     };
     match control.conductor.verify(request.deep).await {
         Ok(verified) => json(StatusCode::OK, &verified),
+        Err(error) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+/// The rollout under way has not been kept in the folder yet.
+async fn report(State(control): State<Arc<Control>>, Query(wanted): Query<ReportRequest>) -> Response {
+    let under_way = control.conductor.report().filter(|report| wanted.run.is_none_or(|run| run == report.run.id));
+    if let Some(report) = under_way {
+        return json(StatusCode::OK, report.as_ref());
+    }
+    match control.folder.load_report(wanted.run) {
+        Ok(Some(report)) => json(StatusCode::OK, &report),
+        Ok(None) => refusal(StatusCode::NOT_FOUND, &wanted.missing()),
         Err(error) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

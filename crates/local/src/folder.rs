@@ -11,6 +11,7 @@
 //! | `blue/`, `green/` | data of the nodes; `blue-1/` and so on of the further ones of an environment, if it has several |
 //! | `blue.json`, `green.json` | what was started, and with which addresses |
 //! | `blue.ready`, `green.ready` | written by a node once its sockets are bound |
+//! | `reports/` | what happened in each of the last rollouts |
 //! | `logs/` | what the nodes print |
 
 mod lock;
@@ -18,6 +19,7 @@ mod lock;
 pub use lock::FolderLock;
 
 use changelog::{LocalDisk, SmallFile};
+use conductor::Report;
 use parking_lot::Mutex;
 use rollout::State;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -37,6 +39,8 @@ const FORMAT: u32 = 2;
 const LOG_BYTES_MAX: u64 = 10 << 20;
 /// Most nodes of an environment.
 const REPLICAS_MAX: u8 = 9;
+/// Reports of earlier rollouts that are kept.
+const REPORTS_MAX: u64 = 50;
 /// Random bytes of a token or password.
 const SECRET_BYTES: usize = 24;
 /// Part of a log that is looked at for its last line.
@@ -306,6 +310,41 @@ impl Folder {
 
     pub(crate) fn remove_ready(&self, of: Member) -> Result<(), FolderError> {
         remove(&self.ready_path(of))
+    }
+
+    /// Keeps the report of a rollout, and those of the [`REPORTS_MAX`] before it.
+    ///
+    /// # Errors
+    /// [`FolderError::Write`].
+    pub fn store_report(&self, report: &Report) -> Result<(), FolderError> {
+        let folder = self.root.join("reports");
+        create_private(&folder)?;
+        write_json(&folder.join(format!("{}.json", report.run.id)), report)?;
+        for old in self.reports()?.into_iter().filter(|id| id + REPORTS_MAX < report.run.id) {
+            remove(&folder.join(format!("{old}.json")))?;
+        }
+        Ok(())
+    }
+
+    /// The report of one rollout, or of the last one that has ended.
+    ///
+    /// # Errors
+    /// [`FolderError::Content`] when the file is there and cannot be understood.
+    pub fn load_report(&self, run: Option<u64>) -> Result<Option<Report>, FolderError> {
+        let Some(run) = run.or(self.reports()?.into_iter().max()) else { return Ok(None) };
+        read_json(&self.root.join("reports").join(format!("{run}.json")))
+    }
+
+    /// Numbers of the rollouts whose reports are kept.
+    fn reports(&self) -> Result<Vec<u64>, FolderError> {
+        let path = self.root.join("reports");
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(FolderError::Read { path, source }),
+        };
+        let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok();
+        Ok(entries.flatten().filter_map(number).collect())
     }
 
     /// Opens the node's log for appending; a long one is set aside as `….log.1` (the one before is dropped).

@@ -5,7 +5,7 @@ use crate::folder::{Folder, FolderError, FolderLock, random_secret};
 use crate::launch::configured;
 use crate::platform::LocalPlatform;
 use crate::supervisor::{Adopted, Patience, Running, Status, SupervisorError, SupervisorOptions, check_addresses};
-use conductor::{Conductor, Info};
+use conductor::{Conductor, Info, Report};
 use gateway::{Gateway, GatewayOptions};
 use rollout::Phase;
 use std::future::Future;
@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::admin::Lsn;
 use wire::control::ControlAddress;
@@ -22,6 +24,8 @@ use wire::document::{BlueGreen, DocumentError};
 
 /// Time for requests under way at the gateway when it ends.
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
+/// Time for a report that is being written.
+const REPORTS_GRACE: Duration = Duration::from_secs(2);
 /// How often a wait looks again.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -44,6 +48,8 @@ pub struct Up {
     conductor: Arc<Conductor>,
     control: ControlServer,
     control_address: SocketAddr,
+    /// Keeps the reports of rollouts that end.
+    reports: JoinHandle<()>,
     lock: FolderLock,
 }
 
@@ -117,9 +123,10 @@ impl Up {
             conductor.stop().await;
             return Err(undo(&platform, &gateway, error.into()).await);
         }
-        let control = ControlServer::start(listener, control.token, conductor.clone());
+        let control = ControlServer::start(listener, control.token, conductor.clone(), folder.clone());
+        let reports = tokio::spawn(keep_reports(folder.clone(), conductor.subscribe_report()));
         tracing::info!(folder = %folder.root().display(), gateway = %gateway.address(), "the deployment is up");
-        Ok(Self { folder, platform, gateway, conductor, control, control_address, lock })
+        Ok(Self { folder, platform, gateway, conductor, control, control_address, reports, lock })
     }
 
     pub fn folder(&self) -> &Folder {
@@ -194,11 +201,30 @@ impl Up {
         self.gateway.shutdown(GATEWAY_GRACE).await;
         let stopped = self.platform.stop(|_| mode.stop_nodes).await;
         self.control.stop().await;
+        // The conductor is gone, and with it whoever could tell of another report.
+        if tokio::time::timeout(REPORTS_GRACE, self.reports).await.is_err() {
+            tracing::warn!("the report of the last rollout may be missing");
+        }
         if let Err(error) = self.folder.remove_control() {
             tracing::warn!(%error, "the control address is left behind");
         }
         drop(self.lock);
         stopped
+    }
+}
+
+/// A report that cannot be kept is missed by nobody until somebody asks; the rollout is not held up by it.
+async fn keep_reports(folder: Folder, mut report: watch::Receiver<Option<Arc<Report>>>) {
+    let mut kept = None;
+    while report.changed().await.is_ok() {
+        let ended = report.borrow_and_update().clone().filter(|report| report.record.is_some());
+        let Some(ended) = ended.filter(|ended| kept.as_ref() != Some(ended)) else { continue };
+        let (folder, writing) = (folder.clone(), ended.clone());
+        let written = tokio::task::spawn_blocking(move || folder.store_report(&writing)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "the report of rollout {} is not kept", ended.run.id);
+        }
+        kept = Some(ended);
     }
 }
 

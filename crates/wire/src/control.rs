@@ -6,6 +6,7 @@
 //! | `GET /control/v1/info` | -> `Info` (defined beside the engine that fills it) |
 //! | `POST /control/v1/command` | a `rollout::Command` as JSON -> `Info`, or [`ControlError`] 409 when refused |
 //! | `POST /control/v1/verify` | [`VerifyRequest`] -> [`Verified`] |
+//! | `GET /control/v1/report` | [`ReportRequest`] in the query -> `Report` (defined beside the engine), or [`ControlError`] 404 |
 //! | `POST /control/v1/down` | -> 202; stops gateway, conductor and nodes |
 
 use crate::admin::RecordVersion;
@@ -27,6 +28,24 @@ pub struct VerifyRequest {
     /// Recompute each digest from storage as well.
     #[serde(default)]
     pub deep: bool,
+}
+
+/// Whose report is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReportRequest {
+    /// Number of a rollout; without it the one under way, or else the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
+}
+
+impl ReportRequest {
+    /// What is said when there is no such report.
+    pub fn missing(&self) -> String {
+        match self.run {
+            Some(run) => format!("there is no report of rollout {run}; `jadeshift info` lists the last ones"),
+            None => "there was no rollout yet; `jadeshift deploy` begins one".into(),
+        }
+    }
 }
 
 /// Digests of both colours at one LSN.

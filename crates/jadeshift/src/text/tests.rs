@@ -1,12 +1,14 @@
 use super::health::{Endpoint, EnvironmentHealth, Health};
 use super::*;
-use conductor::{EvidenceInfo, FollowerInfo, Info, NodeInfo, NodeStatus, TrafficCounts};
-use evidence::Verdict;
+use conductor::{
+    Event, EvidenceInfo, FollowerInfo, Info, Moment, NodeInfo, NodeStatus, Report, Sides, SignalInfo, TrafficCounts,
+};
+use evidence::{Counts, Verdict};
 use rollout::{Outcome, Phase, Record, Run, Stage};
 use wire::admin::{Peer, RecordVersion, Rehash, Role, SetAside};
 use wire::control::{Difference, Differences, Verified, VerifiedEnvironment};
 use wire::snapshot::Place;
-use wire::{ByColour, Colour, Member};
+use wire::{ByColour, Colour, Latency, Member};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
@@ -384,4 +386,89 @@ fn times_are_short() {
     assert_eq!(time_of_day(NOW_MS), "22:13:20");
     assert_eq!(shape("63 of 1,000 (350 ms)"), shape("7 of 100 (1.5 s)"));
     assert_ne!(shape("step 1 holds"), shape("step 1 is done"));
+}
+
+fn rolled_back() -> Report {
+    let moment = |second: u64, phase: &str, share_percent, e_value, candidate, active| Moment {
+        at_ms: NOW_MS - 90_000 + second * 1_000,
+        phase: phase.into(),
+        share_percent,
+        e_value,
+        reads: Sides { candidate, active },
+        read_errors: Sides { candidate: candidate / 20, active: 0 },
+    };
+    let mut latency = Sides::<Latency>::default();
+    (1..=200).for_each(|number| latency.candidate.record(number * 20));
+    (1..=2_000).for_each(|number| latency.active.record(number));
+    Report {
+        run: run(3, "1.1.0", Colour::Green),
+        record: Some(Record {
+            run: run(3, "1.1.0", Colour::Green),
+            outcome: Outcome::RolledBack,
+            reason: "errors: 10 of 200".into(),
+            ended_ms: NOW_MS - 60_000,
+        }),
+        events: vec![Event { at_ms: NOW_MS - 90_000, text: "a person asked: deploy 1.1.0".into() }],
+        moments: vec![
+            moment(1, "seeding", 0, None, 0, 1_000),
+            moment(5, "shifting 10 %", 10, Some(1.0), 0, 5_000),
+            moment(6, "shifting 10 %", 10, Some(40.0), 100, 5_900),
+            moment(7, "rolling back", 0, Some(4_210.0), 200, 6_800),
+        ],
+        evidence: Some(EvidenceInfo {
+            e_value: 4_210.0,
+            e_needed: 1_000.0,
+            signals: vec![SignalInfo {
+                name: "errors".into(),
+                candidate: Counts { requests: 200, events: 10 },
+                active: Counts { requests: 1_800, events: 0 },
+                e_against: 8_000.0,
+                e_for: 0.1,
+                active_is_worse: false,
+            }],
+        }),
+        latency: Some(latency),
+    }
+}
+
+#[test]
+fn report_of_a_rollout() {
+    check(
+        report(&rolled_back()),
+        "
+rollout 3, 1.0.0 to 1.1.0 on green, began at 22:11:50 UTC
+rolled back after 30 s: errors: 10 of 200
+
+phase           took  reads (active)  errors  reads (candidate)  errors  E at its end
+seeding        4.0 s           4,000       0                  0       0          1.00
+shifting 10 %  2.0 s           1,800       0                200      10         4,210
+rolling back    0 ms               0       0                  0       0         4,210
+
+E against the candidate: 4,210; at 1,000 it goes back
+signal           candidate               active  E against  E for
+errors  10 of 200 (5.00 %)  0 of 1,800 (0.00 %)      8,000   0.10
+
+latency of reads  count      p50      p90      p99    p99.9
+candidate           200  2.01 ms  3.61 ms  4.05 ms  4.09 ms
+active            2,000  1.00 ms  1.80 ms  2.02 ms  2.04 ms
+
+22:11:50  a person asked: deploy 1.1.0
+",
+    );
+}
+
+#[test]
+fn the_page_of_a_report_has_its_plots_and_needs_nothing_else() {
+    let mut report = rolled_back();
+    report.events[0].text = "<script>alert(1)</script>".into();
+    let page = page::page(&report);
+    assert_eq!(page.matches("<svg").count(), 4, "shares, E, errors, latencies");
+    assert_eq!(page.matches("<polygon").count(), 2, "a band for each side");
+    for text in ["rolled back after 30 s: errors: 10 of 200", "it goes back", "p99.9", "&lt;script&gt;"] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("<script") && !page.contains("http"), "nothing is run or fetched");
+    report.moments.clear();
+    (report.evidence, report.latency, report.record) = (None, None, None);
+    assert!(page::page(&report).contains("under way"), "one that has just begun");
 }

@@ -49,8 +49,16 @@ fn a_deployment_lives_from_up_to_down() {
     let last = info["history"].as_array().unwrap().last().unwrap();
     assert_eq!((last["outcome"].as_str(), last["run"]["to_version"].as_str()), (Some("rolled_back"), Some("1.3.0")));
     assert!(last["reason"].as_str().unwrap().contains("it was a test"));
+    let report = home.json(&["report"]);
+    assert_eq!((&report["record"], report["run"]["id"] == last["run"]["id"]), (last, true));
+    home.fails(&["report", "99"], 1, "there is no report of rollout 99");
 
     home.succeeds(&["down"]);
+    // What happened can be read when nothing runs any more.
+    assert_eq!(home.json(&["report"]), report);
+    let page = home.folder.path().join("page.html");
+    assert!(home.succeeds(&["report", "1", "--html", page.to_str().unwrap()]).contains("promoted after"));
+    assert!(std::fs::read_to_string(page).unwrap().contains("<svg"));
     assert_eq!(processes_below(home.folder.path()), Vec::<u32>::new());
     home.fails(&["info"], 4, "it was ended");
     home.fails(&["down"], 4, "nothing of it runs");

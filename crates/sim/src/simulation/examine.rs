@@ -11,10 +11,15 @@ use jadevectordb::engine::Node;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 use wire::Colour;
+use wire::control::Verified;
 
 /// How long the follower may take to have the last record.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+
+/// How often it is asked whether the conductor has seen both.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How many vectors are searched for at each node, about.
 const SEARCHES: u32 = 200;
@@ -47,10 +52,19 @@ async fn compare(world: &World, primary: &Node, follower: &Node, coordinators: &
         world.books.violation("the digests of both environments differ".to_string());
     }
     let Some(conductor) = coordinators.present() else { return };
-    match conductor.verify(true).await {
-        Ok(verified) if verified.equal => {}
-        Ok(verified) => world.books.violation(format!("verify: {}", verified.why)),
-        Err(error) => world.books.violation(format!("verify: {error}")),
+    let asked = Instant::now();
+    loop {
+        match conductor.verify(true).await {
+            Ok(verified) if verified.equal => return,
+            // Seed 7002548: a follower that was started a moment ago runs before the conductor has looked again.
+            Ok(Verified { environments, .. })
+                if environments.iter().any(|(_, one)| one.is_none()) && asked.elapsed() < CATCH_UP_MAX =>
+            {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok(verified) => return world.books.violation(format!("verify: {}", verified.why)),
+            Err(error) => return world.books.violation(format!("verify: {error}")),
+        }
     }
 }
 
