@@ -3,7 +3,7 @@
 use crate::TrafficCounts;
 use crate::journal::Journal;
 use crate::observe::Sight;
-use evidence::{Assessment, Counts, Verdict};
+use evidence::{Assessment, Counts, Verdict, finite_e};
 use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeState, Epoch, Lsn, Role, SetAside};
@@ -94,18 +94,16 @@ pub struct SignalInfo {
 
 impl EvidenceInfo {
     pub(crate) fn of(assessment: &Assessment) -> Self {
-        // JSON has no number for what is beyond all of them.
-        let finite = |ln_e: f64| ln_e.exp().min(f64::MAX);
         let (ln_e, ln_e_needed) = assessment.ln_e();
         let signals = assessment.signals().map(|signal| SignalInfo {
             name: signal.name.into(),
             candidate: signal.candidate,
             active: signal.active,
-            e_against: finite(signal.ln_e_against),
-            e_for: finite(signal.ln_e_for),
+            e_against: finite_e(signal.ln_e_against),
+            e_for: finite_e(signal.ln_e_for),
             active_is_worse: signal.active_is_worse,
         });
-        Self { e_value: finite(ln_e), e_needed: finite(ln_e_needed), signals: signals.collect() }
+        Self { e_value: finite_e(ln_e), e_needed: finite_e(ln_e_needed), signals: signals.collect() }
     }
 }
 
@@ -179,6 +177,8 @@ pub struct HandoverTiming {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
+    /// Rises by one with each event since the conductor started.
+    pub number: u64,
     /// ms since 1970.
     pub at_ms: u64,
     pub text: String,

@@ -28,6 +28,7 @@ pub(crate) struct Journal {
     clock: Clock,
     pub why: String,
     pub events: VecDeque<Event>,
+    events_noted: u64,
     pub handovers: VecDeque<HandoverTiming>,
     troubles: BTreeMap<Trouble, String>,
     /// The seal that was sent and is not answered by a promotion yet.
@@ -37,11 +38,13 @@ pub(crate) struct Journal {
 impl Journal {
     pub fn new(clock: Clock) -> Self {
         let (events, handovers, troubles) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
-        Self { clock, why: String::new(), events, handovers, troubles, sealing: None }
+        Self { clock, why: String::new(), events, events_noted: 0, handovers, troubles, sealing: None }
     }
 
     pub fn event(&mut self, text: impl Into<String>) {
-        push_bounded(&mut self.events, Event { at_ms: self.clock.now_ms(), text: text.into() }, EVENTS_MAX);
+        self.events_noted += 1;
+        let event = Event { number: self.events_noted, at_ms: self.clock.now_ms(), text: text.into() };
+        push_bounded(&mut self.events, event, EVENTS_MAX);
     }
 
     /// Notes the reason of a decision. It is logged when it says something new, not when only its numbers moved.

@@ -5,7 +5,7 @@
 
 use crate::TrafficCounts;
 use crate::replay::{Board, Place, Subject};
-use evidence::{Assessment, ByThreshold, Measures, Policy, ReplayTally, Side, Threshold, Verdict, group};
+use evidence::{Assessment, ByThreshold, Counts, Measures, Policy, ReplayTally, Side, Threshold, Verdict, group};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -107,12 +107,8 @@ impl Judged {
         if self.part.subject.place == Place::Checking || live.confirmed.is_none() {
             return;
         }
-        let side = |before: TrafficCounts, now: TrafficCounts| {
-            let Difference { reads, errors } = difference(before, now);
-            Side { requests: reads, errors, slow: ByThreshold::default() }
-        };
-        let candidate = side(self.counts.candidate, live.counts.candidate);
-        let active = side(self.counts.active, live.counts.active);
+        let candidate = difference(self.counts.candidate, live.counts.candidate);
+        let active = difference(self.counts.active, live.counts.active);
         self.counts = live.counts;
         self.reads.candidate += candidate.requests;
         self.reads.active += active.requests;
@@ -124,6 +120,9 @@ impl Judged {
             return;
         }
         self.assessment.observe_errors(candidate, active);
+        if self.part.share_percent == 100 {
+            self.assessment.observe_errors_alone(candidate);
+        }
         if let (Some(slow), Some(latency)) = (&mut self.slow, &live.latency)
             && let Some((candidate, active)) = slow.observe(latency, now)
         {
@@ -134,9 +133,9 @@ impl Judged {
     fn observe_replays(&mut self, board: Board, now: Instant) {
         let new = board.tally.since(&self.tally);
         (self.tally, self.replays) = (board.tally, board.tally.replays);
-        let side = |errors| Side { requests: new.replays, errors, slow: ByThreshold::default() };
-        let (candidate, active) = (side(new.candidate_errors), side(new.active_errors));
-        self.assessment.observe_replayed_errors(candidate, active, new.compared, new.bad);
+        let errors = |events| Counts { requests: new.replays, events };
+        let compared = Counts { requests: new.compared, events: new.bad };
+        self.assessment.observe_replayed_errors(errors(new.candidate_errors), errors(new.active_errors), compared);
         if let Some((candidate, active)) = self.replayed_slow.observe(&board.latency, now) {
             self.assessment.observe_replayed_slow(candidate, active);
         }
@@ -209,18 +208,12 @@ impl Judged {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Difference {
-    reads: u64,
-    errors: u64,
-}
-
-/// What was counted since `base`; counters that are lower than before began anew.
-fn difference(base: TrafficCounts, now: TrafficCounts) -> Difference {
+/// Reads, and errors among them, since `base`; counters that are lower than before began anew.
+fn difference(base: TrafficCounts, now: TrafficCounts) -> Counts {
     if now.reads < base.reads || now.read_errors < base.read_errors {
-        return Difference { reads: now.reads, errors: now.read_errors };
+        return Counts { requests: now.reads, events: now.read_errors };
     }
-    Difference { reads: now.reads - base.reads, errors: now.read_errors - base.read_errors }
+    Counts { requests: now.reads - base.reads, events: now.read_errors - base.read_errors }
 }
 
 /// Answers slower than thresholds that are fixed before they are counted.

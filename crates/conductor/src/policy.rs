@@ -8,7 +8,6 @@ pub fn policy(evidence: &Evidence) -> Policy {
     let LatencyRatios { p50, p90, p99, limit } = evidence.latency_ratio_max;
     Policy {
         false_alarm_budget: evidence.false_alarm_budget,
-        evidence_min: evidence.evidence_min,
         error_ratio_max: evidence.error_ratio_max,
         error_rate_harmless: evidence.error_rate_harmless,
         error_rate_max: evidence.error_rate_max,

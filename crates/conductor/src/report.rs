@@ -48,11 +48,13 @@ pub struct Moment {
 pub(crate) struct Reporter {
     report: watch::Sender<Option<Arc<Report>>>,
     interval_ms: u64,
+    /// Number of the last event that was told, or that came before the rollout.
+    event: u64,
 }
 
 impl Reporter {
     pub fn new() -> Self {
-        Self { report: watch::Sender::new(None), interval_ms: INTERVAL_FIRST_MS }
+        Self { report: watch::Sender::new(None), interval_ms: INTERVAL_FIRST_MS, event: 0 }
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Report>>> {
@@ -64,6 +66,10 @@ impl Reporter {
         match &state.run {
             Some(run) => self.go_on(run, info, latency, now_ms),
             None => self.finish(state, info),
+        }
+        // Those of a look that is not told yet are told with the next one.
+        if state.run.is_none() {
+            self.event = last_event(info);
         }
     }
 
@@ -98,7 +104,8 @@ impl Reporter {
             });
             self.interval_ms *= 2;
         }
-        report.add_events(info);
+        report.add_events(info, self.event);
+        self.event = last_event(info);
         if let Some(evidence) = &info.evidence {
             report.evidence = Some(evidence.clone());
         }
@@ -112,22 +119,22 @@ impl Reporter {
         let record = state.history.iter().rev().find(|record| record.run.id == report.run.id);
         let Some(record) = record else { return };
         let mut report = report.as_ref().clone();
-        report.add_events(info);
+        report.add_events(info, self.event);
         report.record = Some(record.clone());
         self.report.send_replace(Some(Arc::new(report)));
     }
 }
 
 impl Report {
-    /// Those since it began that are not there yet.
-    fn add_events(&mut self, info: &Info) {
-        let last_ms = self.events.last().map_or(self.run.started_ms, |event| event.at_ms);
-        let known = self.events.iter().filter(|event| event.at_ms == last_ms).count();
-        let new = info.events.iter().filter(|event| event.at_ms >= last_ms).skip(known);
-        self.events.extend(new.cloned());
+    fn add_events(&mut self, info: &Info, after: u64) {
+        self.events.extend(info.events.iter().filter(|event| event.number > after).cloned());
         let too_many = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..too_many);
     }
+}
+
+fn last_event(info: &Info) -> u64 {
+    info.events.last().map_or(0, |event| event.number)
 }
 
 fn moment(run: &Run, info: &Info, phase: String, now_ms: u64) -> Moment {
@@ -144,20 +151,10 @@ fn moment(run: &Run, info: &Info, phase: String, now_ms: u64) -> Moment {
     }
 }
 
-/// As the state calls it.
+/// With its share, where it has one.
 fn phase_name(phase: &Phase) -> String {
-    let name = match phase {
-        Phase::Starting { .. } => "starting",
-        Phase::Stable => "stable",
-        Phase::Preparing { .. } => "preparing",
-        Phase::Seeding { .. } => "seeding",
-        Phase::Following { .. } => "following",
-        Phase::Checking { .. } => "checking",
-        Phase::Shifting { share_percent, .. } => return format!("shifting {share_percent} %"),
-        Phase::HandingOver { .. } => "handing over",
-        Phase::Watching { .. } => "watching",
-        Phase::RollingBack { .. } => "rolling back",
-        Phase::Paused { .. } => "paused",
-    };
-    name.into()
+    match phase {
+        Phase::Shifting { share_percent, .. } => format!("{} {share_percent} %", phase.name()),
+        phase => phase.name().into(),
+    }
 }

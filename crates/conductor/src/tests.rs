@@ -6,5 +6,5 @@ mod fake_platform;
 mod published_bugs;
 mod reports;
 mod rollouts;
-mod stage;
+pub(crate) mod stage;
 mod troubles;

@@ -79,6 +79,10 @@ pub struct Side {
 }
 
 impl Side {
+    pub fn errors(self) -> Counts {
+        self.events(self.errors)
+    }
+
     fn events(self, events: u64) -> Counts {
         Counts { requests: self.requests, events }
     }
@@ -151,12 +155,15 @@ impl Assessment {
     }
 
     /// Errors of live requests in a stretch in which the share stayed as it was.
-    pub fn observe_errors(&mut self, candidate: Side, active: Side) {
-        let judge = &mut self.judge;
-        if let (0, Some(alone)) = (active.requests, self.errors_alone) {
-            judge.observe_trials(alone, candidate.events(candidate.errors));
+    pub fn observe_errors(&mut self, candidate: Counts, active: Counts) {
+        self.judge.observe_events(self.errors, candidate, active);
+    }
+
+    /// Errors of live requests while the candidate's share is the whole.
+    pub fn observe_errors_alone(&mut self, candidate: Counts) {
+        if let Some(alone) = self.errors_alone {
+            self.judge.observe_trials(alone, candidate);
         }
-        judge.observe_events(self.errors, candidate.events(candidate.errors), active.events(active.errors));
     }
 
     /// Slow answers to live requests in such a stretch, of about a second.
@@ -164,13 +171,12 @@ impl Assessment {
         observe_slow(&mut self.judge, &self.slow, candidate, active);
     }
 
-    /// Errors of reads that were asked of both; `bad` of `compared` found other results.
-    pub fn observe_replayed_errors(&mut self, candidate: Side, active: Side, compared: u64, bad: u64) {
+    /// Errors of reads that were asked of both; of those that both answered, `compared`, some found other results.
+    pub fn observe_replayed_errors(&mut self, candidate: Counts, active: Counts, compared: Counts) {
         let Some(replayed) = &self.replayed else { return };
-        let judge = &mut self.judge;
-        judge.observe_events(replayed.errors, candidate.events(candidate.errors), active.events(active.errors));
-        if compared > 0 {
-            judge.observe_trials(replayed.results, Counts { requests: compared, events: bad });
+        self.judge.observe_events(replayed.errors, candidate, active);
+        if compared.requests > 0 {
+            self.judge.observe_trials(replayed.results, compared);
         }
     }
 
@@ -229,6 +235,10 @@ mod tests {
 
     const MIN: f64 = 20.0;
 
+    fn counts(requests: u64, events: u64) -> Counts {
+        Counts { requests, events }
+    }
+
     fn side(requests: u64, errors: u64) -> Side {
         Side { requests, errors, slow: [Some(requests / 2), Some(requests / 10), Some(requests / 100), None] }
     }
@@ -241,9 +251,9 @@ mod tests {
     fn twins_pass() {
         let mut assessment = full();
         for _ in 0..30 {
-            assessment.observe_errors(side(100, 0), side(900, 0));
+            assessment.observe_errors(counts(100, 0), counts(900, 0));
             assessment.observe_slow(side(100, 0), side(900, 0));
-            assessment.observe_replayed_errors(side(50, 0), side(50, 0), 50, 0);
+            assessment.observe_replayed_errors(counts(50, 0), counts(50, 0), counts(50, 0));
             assessment.observe_replayed_slow(side(50, 0), side(50, 0));
             assessment.pass(1.0);
         }
@@ -280,14 +290,14 @@ mod tests {
     #[test]
     fn with_nobody_to_compare_with_a_limit_decides() {
         let mut assessment = full();
-        assessment.observe_errors(side(1_000, 40), side(0, 0));
+        assessment.observe_errors_alone(counts(1_000, 40));
         assert!(!assessment.has_failed());
-        assessment.observe_errors(side(1_000, 160), side(0, 0));
+        assessment.observe_errors_alone(counts(1_000, 160));
         let verdict = assessment.verdict(&[], MIN);
         assert_eq!((verdict.outcome, verdict.signal.as_str()), (Outcome::Fail, "errors_alone"), "{}", verdict.why);
         // Beside an active environment the same errors are judged by comparison.
         let mut assessment = full();
-        assessment.observe_errors(side(2_000, 200), side(2_000, 200));
+        assessment.observe_errors(counts(2_000, 200), counts(2_000, 200));
         assert!(!assessment.has_failed());
     }
 
@@ -300,7 +310,7 @@ mod tests {
             (verdict.outcome == Outcome::Fail).then_some(verdict.signal)
         };
         let replayed = |assessment: &mut Assessment, errors, bad| {
-            assessment.observe_replayed_errors(side(200, errors), side(200, 0), 200, bad);
+            assessment.observe_replayed_errors(counts(200, errors), counts(200, 0), counts(200, bad));
         };
         assert_eq!(failing(&|assessment| replayed(assessment, 0, 0)), None);
         assert_eq!(failing(&|assessment| replayed(assessment, 20, 0)).as_deref(), Some("replayed_errors"));
@@ -314,7 +324,7 @@ mod tests {
         let mut alone = Assessment::new(&Policy::default(), Measures { slow: [false; 4], replays: false });
         let mut among = full();
         for assessment in [&mut alone, &mut among] {
-            assessment.observe_errors(side(100, 8), side(900, 4));
+            assessment.observe_errors(counts(100, 8), counts(900, 4));
         }
         assert!(alone.ln_e().0 > among.ln_e().0);
     }

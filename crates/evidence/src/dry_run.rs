@@ -8,7 +8,7 @@ pub struct StepRule {
     pub duration_min_s: f64,
     /// Requests of the candidate.
     pub requests_min: u64,
-    /// See [`Policy::evidence_min`].
+    /// E for the candidate that each group of signals needs.
     pub evidence_min: f64,
 }
 
@@ -66,7 +66,7 @@ impl DryRun {
         self.seconds += 1;
         self.candidate_requests += candidate.requests;
         self.active_requests += active.requests;
-        self.assessment.observe_errors(candidate, active);
+        self.assessment.observe_errors(candidate.errors(), active.errors());
         self.assessment.observe_slow(candidate, active);
         self.assessment.pass(self.last.map_or(1, |last| second.saturating_sub(last)) as f64);
         self.last = Some(second);

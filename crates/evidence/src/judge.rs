@@ -6,7 +6,7 @@
 
 use crate::mixture::ln_mean_exp;
 use crate::signal::{Counts, Signal, SignalRule};
-use crate::text::{e_value, percent};
+use crate::text::{e_value, finite_e, percent};
 use crate::{Outcome, Verdict};
 
 /// Which signal of a [`Judge`].
@@ -140,7 +140,7 @@ impl Judge {
         };
         let (measured, e, enough) = (strongest.measured_in_step(), e_value(ln_e), e_value(evidence_min.ln()));
         let why = format!("{measured} (E for the candidate = {e}, {enough} {relation})");
-        Verdict { outcome, signal: strongest.name.clone(), why, e_value: Some(finite(ln_e)) }
+        Verdict { outcome, signal: strongest.name.clone(), why, e_value: Some(finite_e(ln_e)) }
     }
 
     fn failure(&self) -> Verdict {
@@ -153,7 +153,7 @@ impl Judge {
             e_value(self.ln_e_needed()),
             percent(self.false_alarm_budget)
         );
-        Verdict { outcome: Outcome::Fail, signal: name, why, e_value: Some(finite(self.ln_e())) }
+        Verdict { outcome: Outcome::Fail, signal: name, why, e_value: Some(finite_e(self.ln_e())) }
     }
 
     pub fn signals(&self) -> impl Iterator<Item = SignalState<'_>> {
@@ -170,11 +170,6 @@ impl Judge {
             }
         })
     }
-}
-
-/// E itself, as far as a number can hold it.
-fn finite(ln_e: f64) -> f64 {
-    ln_e.exp().min(f64::MAX)
 }
 
 #[cfg(test)]

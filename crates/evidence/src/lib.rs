@@ -26,5 +26,5 @@ pub use rate::RateTest;
 pub use ratio::RatioTest;
 pub use results::{Answer, ReplayTally, agreement, overlap_at_k, recall_lost};
 pub use signal::{Counts, SignalRule};
-pub use text::{e_value, percent, thousands};
+pub use text::{e_value, finite_e, percent, thousands};
 pub use verdict::{Outcome, Verdict};

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct Policy {
     /// Probability, at most, that a rollout of a version that is not worse is taken back.
     pub false_alarm_budget: f64,
-    /// E for the candidate that each group of signals needs before a step is passed.
-    pub evidence_min: f64,
     /// How many times the active environment's errors are allowed.
     pub error_ratio_max: f64,
     /// Fewer errors than this are good whatever the active environment does.
@@ -28,7 +26,6 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             false_alarm_budget: 0.001,
-            evidence_min: 20.0,
             error_ratio_max: 1.0,
             error_rate_harmless: 0.01,
             error_rate_max: 0.05,

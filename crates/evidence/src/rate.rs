@@ -1,8 +1,8 @@
 //! Is an event of one side alone more (or less) frequent than a limit? For events that need no control, such as a search
 //! that finds other results than it should.
 //!
-//! The likelihood ratio of x events in n trials for a rate q against the limit L is `(q/L)^x ((1-q)/(1-L))^(n-x)`; E is the mean over
-//! a grid of q on one side of L, and a supermartingale for every rate on the other side (Ville's inequality as in
+//! The likelihood ratio of x events in n trials for a rate q against the limit L is `(q/L)^x ((1-q)/(1-L))^(n-x)`; E is the
+//! mean over a grid of q on one side of L, and a supermartingale for every rate on the other side (Ville's inequality as in
 //! [`crate::RatioTest`]; Wald, "Sequential Tests of Statistical Hypotheses", 1945, for a single q).
 
 use crate::mixture::Mixture;

@@ -9,10 +9,11 @@
 //! ```
 //!
 //! with K events of the candidate among the n_s events of each stretch s in which the share was p_s, and E the mean of the E_r
-//! over a grid of r (with weights that favour what is to be found quickly) and over the moments at which a fault may have begun. E is a non-negative supermartingale when the hypothesis holds, so it ever reaches 1/alpha with
-//! probability alpha at most (Ville's inequality). The traffic's own ups and downs cancel out: only *where* events land
-//! matters, not when. (Lindon and Malek, "Anytime-Valid Inference for Multinomial Count Data", arXiv 2011.03567; Turner, Ly
-//! and Grunwald, "Generic E-Variables for Exact Sequential k-Sample Tests that allow for Optional Stopping", arXiv 2106.02693.)
+//! over a grid of r (with weights that favour what is to be found quickly) and over the moments at which a fault may have
+//! begun. E is a non-negative supermartingale when the hypothesis holds, so it ever reaches 1/alpha with probability alpha at
+//! most (Ville's inequality). The traffic's own ups and downs cancel out: only *where* events land matters, not when. (Lindon
+//! and Malek, "Anytime-Valid Inference for Multinomial Count Data", arXiv 2011.03567; Turner, Ly and Grunwald, "Generic
+//! E-Variables for Exact Sequential k-Sample Tests that allow for Optional Stopping", arXiv 2106.02693.)
 //!
 //! **Share that was in effect.** p_s may also be the candidate's part of the requests that were counted in the stretch. When
 //! outcomes are independent with rates q and rho q, the numbers of events A and K are binomial; E_r is a convex function of

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 /// A candidate passes when its ratio is shown to be below this multiple of the ratio at which it fails: what lies between is
 /// neither shown to be good nor to be bad, however long one looks.
 const PASS_MULTIPLE: f64 = 2.0;
-/// ln of the evidence at which the active environment is said to be the worse one.
-const LN_E_ACTIVE_WORSE: f64 = 6.907_755_278_982_137;
+/// E at which the active environment is said to be the worse one.
+const E_ACTIVE_WORSE: f64 = 1_000.0;
+/// So many requests of one side alone are no longer held against the next ones of the other.
+const PENDING_MAX: u64 = 1_000;
 
 /// When a signal speaks against the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,13 @@ struct Seen {
     active: Counts,
 }
 
+impl Seen {
+    fn add(&mut self, candidate: Counts, active: Counts) {
+        self.candidate.add(candidate);
+        self.active.add(active);
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Signal {
     pub name: String,
@@ -63,172 +72,176 @@ pub(crate) struct Signal {
     pub weight: f64,
     rule: SignalRule,
     /// Of the whole rollout.
-    against: Against,
-    active_worse: Option<Box<RatioTest>>,
+    against: Test,
+    active_worse: Option<Test>,
     run: Seen,
+    /// Requests of one side that had none of the other to be compared with yet.
+    pending: Seen,
     /// Of the step.
-    favour: Favour,
+    favour: Vec<Test>,
     step: Seen,
 }
 
 #[derive(Debug, Clone)]
-enum Against {
+enum Test {
     Ratio(Box<RatioTest>),
     Rate(Box<RateTest>),
     Mean(Box<MeanTest>),
 }
 
-/// Tests whose evidence speaks for the candidate; each alone would do.
-#[derive(Debug, Clone)]
-struct Favour {
-    ratio: Option<Box<RatioTest>>,
-    rate: Option<Box<RateTest>>,
-    mean: Option<Box<MeanTest>>,
-}
-
-impl Favour {
-    fn new(rule: SignalRule) -> Self {
-        let nothing = Self { ratio: None, rate: None, mean: None };
-        match rule {
-            SignalRule::Events { ratio_max, harmless_rate, growth_max } => Self {
-                ratio: Some(Box::new(RatioTest::below(ratio_max * PASS_MULTIPLE).with_growth_max(growth_max))),
-                rate: harmless_rate.map(|rate| Box::new(RateTest::below(rate))),
-                ..nothing
-            },
-            SignalRule::Rate { rate_max } => {
-                let limit = (rate_max * PASS_MULTIPLE).min((1.0 + rate_max) / 2.0);
-                Self { rate: Some(Box::new(RateTest::below(limit))), ..nothing }
-            }
-            // The same of the negated values: that the mean is at least this is what it speaks against.
-            SignalRule::Mean { mean_max } => {
-                Self { mean: Some(Box::new(MeanTest::above(-(mean_max * PASS_MULTIPLE)))), ..nothing }
-            }
-        }
-    }
-
-    fn ln_e(&self) -> Vec<f64> {
-        let ratio = self.ratio.iter().map(|test| test.ln_e());
-        ratio.chain(self.rate.iter().map(|test| test.ln_e())).chain(self.mean.iter().map(|test| test.ln_e())).collect()
+impl Test {
+    fn ratio(test: RatioTest, growth_max: f64) -> Self {
+        Test::Ratio(Box::new(test.with_growth_max(growth_max)))
     }
 
     fn pass(&mut self, seconds: f64) {
-        self.ratio.iter_mut().for_each(|test| test.pass(seconds));
-        self.rate.iter_mut().for_each(|test| test.pass(seconds));
-        self.mean.iter_mut().for_each(|test| test.pass(seconds));
+        match self {
+            Test::Ratio(test) => test.pass(seconds),
+            Test::Rate(test) => test.pass(seconds),
+            Test::Mean(test) => test.pass(seconds),
+        }
+    }
+
+    fn ln_e(&self) -> f64 {
+        match self {
+            Test::Ratio(test) => test.ln_e(),
+            Test::Rate(test) => test.ln_e(),
+            Test::Mean(test) => test.ln_e(),
+        }
+    }
+}
+
+impl SignalRule {
+    /// What gathers evidence against the candidate.
+    fn against(self) -> Test {
+        match self {
+            SignalRule::Events { ratio_max, growth_max, .. } => Test::ratio(RatioTest::above(ratio_max), growth_max),
+            SignalRule::Rate { rate_max } => Test::Rate(Box::new(RateTest::above(rate_max))),
+            SignalRule::Mean { mean_max } => Test::Mean(Box::new(MeanTest::above(mean_max))),
+        }
+    }
+
+    /// What gathers evidence for it; each of these alone would do.
+    fn favour(self) -> Vec<Test> {
+        match self {
+            SignalRule::Events { ratio_max, harmless_rate, growth_max } => {
+                let ratio = Test::ratio(RatioTest::below(ratio_max * PASS_MULTIPLE), growth_max);
+                let harmless = harmless_rate.map(|rate| Test::Rate(Box::new(RateTest::below(rate))));
+                [ratio].into_iter().chain(harmless).collect()
+            }
+            SignalRule::Rate { rate_max } => {
+                let limit = (rate_max * PASS_MULTIPLE).min((1.0 + rate_max) / 2.0);
+                vec![Test::Rate(Box::new(RateTest::below(limit)))]
+            }
+            // The same of the negated values: that the mean is at least this is what it speaks against.
+            SignalRule::Mean { mean_max } => vec![Test::Mean(Box::new(MeanTest::above(-(mean_max * PASS_MULTIPLE))))],
+        }
     }
 }
 
 impl Signal {
     pub fn new(name: &str, group: &str, weight: f64, rule: SignalRule) -> Self {
-        let (against, active_worse) = match rule {
-            SignalRule::Events { ratio_max, growth_max, .. } => {
-                let above = Box::new(RatioTest::above(ratio_max).with_growth_max(growth_max));
-                (Against::Ratio(above.clone()), Some(above))
-            }
-            SignalRule::Rate { rate_max } => (Against::Rate(Box::new(RateTest::above(rate_max))), None),
-            SignalRule::Mean { mean_max } => (Against::Mean(Box::new(MeanTest::above(mean_max))), None),
-        };
+        let active_worse = matches!(rule, SignalRule::Events { .. }).then(|| rule.against());
         Self {
             name: name.into(),
             group: group.into(),
             weight,
             rule,
-            against,
+            against: rule.against(),
             active_worse,
             run: Seen::default(),
-            favour: Favour::new(rule),
+            pending: Seen::default(),
+            favour: rule.favour(),
             step: Seen::default(),
         }
     }
 
     /// What speaks for the candidate is gathered anew; what speaks against it stays.
     pub fn begin_step(&mut self) {
-        self.favour = Favour::new(self.rule);
-        self.step = Seen::default();
+        self.favour = self.rule.favour();
+        (self.step, self.pending) = (Seen::default(), Seen::default());
     }
 
     pub fn observe_events(&mut self, candidate: Counts, active: Counts) {
         self.count(candidate, active);
-        if let Some(harmless) = &mut self.favour.rate {
-            harmless.observe(candidate.requests, candidate.events);
+        for test in &mut self.favour {
+            if let Test::Rate(harmless) = test {
+                harmless.observe(candidate.requests, candidate.events);
+            }
         }
-        let requests = candidate.requests + active.requests;
-        if requests == 0 {
-            return;
+        let Some(Seen { candidate, active }) = self.both_sides(candidate, active) else { return };
+        let share = candidate.requests as f64 / (candidate.requests + active.requests) as f64;
+        for test in [&mut self.against].into_iter().chain(&mut self.favour) {
+            if let Test::Ratio(test) = test {
+                test.observe(share, candidate.events, active.events);
+            }
         }
-        let share = candidate.requests as f64 / requests as f64;
-        if let Against::Ratio(test) = &mut self.against {
-            test.observe(share, candidate.events, active.events);
-        }
-        if let Some(test) = &mut self.favour.ratio {
-            test.observe(share, candidate.events, active.events);
-        }
-        if let Some(test) = &mut self.active_worse {
+        if let Some(Test::Ratio(test)) = &mut self.active_worse {
             test.observe(1.0 - share, active.events, candidate.events);
         }
     }
 
+    /// With little traffic most looks see requests of one side only: a comparison waits until there are some of both. That is
+    /// decided by the requests and not by how they ended, so what is judged then is a stretch like any other.
+    fn both_sides(&mut self, candidate: Counts, active: Counts) -> Option<Seen> {
+        self.pending.add(candidate, active);
+        let Seen { candidate, active } = self.pending;
+        let both = candidate.requests > 0 && active.requests > 0;
+        if both || candidate.requests + active.requests > PENDING_MAX {
+            self.pending = Seen::default();
+        }
+        both.then_some(Seen { candidate, active })
+    }
+
     pub fn observe_trials(&mut self, trials: Counts) {
         self.count(trials, Counts::default());
-        if let Against::Rate(test) = &mut self.against {
-            test.observe(trials.requests, trials.events);
-        }
-        if let Some(test) = &mut self.favour.rate {
-            test.observe(trials.requests, trials.events);
+        for test in [&mut self.against].into_iter().chain(&mut self.favour) {
+            if let Test::Rate(test) = test {
+                test.observe(trials.requests, trials.events);
+            }
         }
     }
 
     pub fn observe_value(&mut self, value: f64) {
         self.count(Counts { requests: 1, events: 0 }, Counts::default());
-        if let Against::Mean(test) = &mut self.against {
+        if let Test::Mean(test) = &mut self.against {
             test.observe(value);
         }
-        if let Some(test) = &mut self.favour.mean {
-            test.observe(-value);
+        for test in &mut self.favour {
+            if let Test::Mean(test) = test {
+                test.observe(-value);
+            }
         }
     }
 
     fn count(&mut self, candidate: Counts, active: Counts) {
-        for seen in [&mut self.run, &mut self.step] {
-            seen.candidate.add(candidate);
-            seen.active.add(active);
-        }
+        self.run.add(candidate, active);
+        self.step.add(candidate, active);
     }
 
     pub fn pass(&mut self, seconds: f64) {
-        match &mut self.against {
-            Against::Ratio(test) => test.pass(seconds),
-            Against::Rate(test) => test.pass(seconds),
-            Against::Mean(test) => test.pass(seconds),
-        }
-        if let Some(test) = &mut self.active_worse {
-            test.pass(seconds);
-        }
-        self.favour.pass(seconds);
+        let tests = [&mut self.against].into_iter().chain(&mut self.active_worse).chain(&mut self.favour);
+        tests.for_each(|test| test.pass(seconds));
     }
 
     /// ln of the evidence against the candidate.
     pub fn ln_e_against(&self) -> f64 {
-        match &self.against {
-            Against::Ratio(test) => test.ln_e(),
-            Against::Rate(test) => test.ln_e(),
-            Against::Mean(test) => test.ln_e(),
-        }
+        self.against.ln_e()
     }
 
     /// ln of each test's evidence for the candidate in this step.
     pub fn ln_e_for_each(&self) -> Vec<f64> {
-        self.favour.ln_e()
+        self.favour.iter().map(Test::ln_e).collect()
     }
 
     /// ln of the evidence for the candidate in this step.
     pub fn ln_e_for(&self) -> f64 {
-        ln_mean_exp(&self.favour.ln_e())
+        ln_mean_exp(&self.ln_e_for_each())
     }
 
     /// The active environment is worse, as surely as a thousand to one.
     pub fn active_is_worse(&self) -> bool {
-        self.active_worse.as_ref().is_some_and(|test| test.ln_e() >= LN_E_ACTIVE_WORSE)
+        self.active_worse.as_ref().is_some_and(|test| test.ln_e() >= E_ACTIVE_WORSE.ln())
     }
 
     /// Nothing was measured of the candidate in this step.
@@ -277,8 +290,8 @@ impl Signal {
             }
             SignalRule::Mean { mean_max } => {
                 let mean = match &self.against {
-                    Against::Mean(test) => test.mean(),
-                    Against::Ratio(_) | Against::Rate(_) => 0.0,
+                    Test::Mean(test) => test.mean(),
+                    Test::Ratio(_) | Test::Rate(_) => 0.0,
                 };
                 let (mean, count) = (percent(mean), thousands(self.run.candidate.requests));
                 format!("{name}: {mean} on average over {count}; {} is allowed", percent(mean_max))

@@ -18,6 +18,11 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// E from its logarithm, as far as a number can hold it: JSON has none for what is beyond all of them.
+pub fn finite_e(ln_e: f64) -> f64 {
+    ln_e.exp().min(f64::MAX)
+}
+
 /// An E-value from its logarithm: `0.31`, `4,210`, `10^24`.
 pub fn e_value(ln_e: f64) -> String {
     match ln_e.exp() {

@@ -4,6 +4,7 @@
 mod rivals;
 mod traffic;
 
+use super::process;
 use super::report::{Goal, Report};
 use ::evidence::{Assessment, Counts, Judge, Measures, Policy, SLOW_GROWTH_MAX, Side, SignalRule, Threshold};
 use anyhow::Result;
@@ -57,7 +58,7 @@ impl WholePolicy {
 
 impl Watcher for WholePolicy {
     fn look(&mut self, stretch: &Stretch) -> bool {
-        self.0.observe_errors(stretch.candidate, stretch.active);
+        self.0.observe_errors(stretch.candidate.errors(), stretch.active.errors());
         self.0.observe_slow(stretch.candidate, stretch.active);
         self.0.pass(stretch.lasted_s);
         self.0.has_failed()
@@ -158,7 +159,7 @@ pub async fn bench(arguments: Arguments) -> Result<Report> {
     }
     report.section("Cost");
     report.figure("took_s", began.elapsed().as_secs_f64(), "s");
-    report.figure("resident_mb", resident_mb(), "MB");
+    report.figure("resident_mb", process::memory_of(std::process::id())?.peak as f64 / 1e6, "MB");
     Ok(report)
 }
 
@@ -205,12 +206,6 @@ fn simulate(
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
     (0..makers.len()).map(|maker| all.iter().map(|found| found[maker]).collect()).collect()
-}
-
-fn resident_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1_000.0
 }
 
 #[cfg(test)]

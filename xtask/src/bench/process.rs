@@ -165,9 +165,7 @@ impl Process {
     }
 
     pub fn memory(&self) -> Result<Memory> {
-        let path = format!("/proc/{}/status", self.id());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        Ok(parse_memory(&text))
+        memory_of(self.id())
     }
 
     /// Processor time by name of thread, seconds, the largest first; threads that ended are not in it.
@@ -265,6 +263,13 @@ fn parse_cpu_s(stat: &str) -> Option<f64> {
 
 fn ticks_per_s() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Memory of any process, by its id.
+pub fn memory_of(id: u32) -> Result<Memory> {
+    let path = format!("/proc/{id}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    Ok(parse_memory(&text))
 }
 
 fn parse_memory(status: &str) -> Memory {

@@ -37,16 +37,7 @@ async fn nothing_to_compare_passes_only_when_that_is_certain() {
 fn shifting(step: usize, share_percent: u8) -> State {
     let mut state = State::first(&Spec::default(), 0);
     state.phase = Phase::Shifting { step, share_percent, since_ms: 0, promoted: false };
-    state.run = Some(rollout::Run {
-        id: 1,
-        from_version: "1".into(),
-        to_version: "2".into(),
-        candidate: Colour::Green,
-        started_ms: 0,
-        full: false,
-        accept_loss: false,
-        committed_ms: None,
-    });
+    state.run = Some(crate::tests::stage::run(1));
     state
 }
 

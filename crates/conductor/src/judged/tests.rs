@@ -24,8 +24,8 @@ fn judged(share_percent: u8, live: &Live) -> Judged {
 #[test]
 fn a_counter_that_began_anew_is_counted_from_zero() {
     let difference = |before, now| {
-        let Difference { reads, errors } = super::difference(before, now);
-        (reads, errors)
+        let Counts { requests, events } = super::difference(before, now);
+        (requests, events)
     };
     assert_eq!(difference(counts(10, 1), counts(25, 3)), (15, 2));
     assert_eq!(difference(counts(10, 1), counts(4, 0)), (4, 0));
@@ -56,6 +56,26 @@ async fn what_was_counted_while_the_shares_changed_is_left_out() {
     assert!(!judged.has_failed());
     judged.observe(&live((200, 200), (2_000, 0)), Board::default(), Instant::now());
     assert!(judged.has_failed());
+}
+
+/// Looks of one request each, at a share of 10 %; of the candidate's `bad` of 10 fail, of the active's `bad_active`.
+fn sparse_looks(bad: u64, bad_active: u64) -> Judged {
+    let mut judged = judged(10, &live((0, 0), (0, 0)));
+    let (mut candidate, mut active) = ((0, 0), (0, 0));
+    for look in 0..4_000 {
+        let (side, bad) = if look % 10 == 0 { (&mut candidate, bad) } else { (&mut active, bad_active) };
+        *side = (side.0 + 1, side.1 + u64::from(side.0 % 10 < bad));
+        judged.observe(&live(candidate, active), Board::default(), Instant::now());
+    }
+    judged
+}
+
+#[tokio::test]
+async fn with_little_traffic_a_fault_of_the_candidate_is_found_and_a_fault_of_both_is_not_held_against_it() {
+    let verdict = sparse_looks(3, 0).live_verdict(20.0);
+    assert_eq!((verdict.outcome, verdict.signal.as_str()), (Outcome::Fail, "errors"), "{}", verdict.why);
+    let shared = sparse_looks(3, 3);
+    assert!(!shared.has_failed(), "{}", shared.live_verdict(20.0).why);
 }
 
 #[tokio::test]

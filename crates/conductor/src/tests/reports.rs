@@ -1,9 +1,9 @@
 //! What is told of a rollout afterwards.
 
-use super::stage::{Stage, document};
+use super::stage::{Stage, document, run};
 use crate::report::Reporter;
-use rollout::{Outcome, Run, State};
-use wire::{ByColour, Colour};
+use rollout::{Outcome, State};
+use wire::ByColour;
 
 #[tokio::test]
 async fn a_rollout_is_told_from_its_beginning_to_its_end() {
@@ -39,16 +39,7 @@ async fn a_long_rollout_is_told_in_fewer_moments() {
     let stage = Stage::stable(document()).await;
     let info = stage.conductor.info();
     let mut state = State::first(&stage.document.spec, 0);
-    state.run = Some(Run {
-        id: 9,
-        from_version: "1".into(),
-        to_version: "2".into(),
-        candidate: Colour::Green,
-        started_ms: 0,
-        full: false,
-        accept_loss: false,
-        committed_ms: None,
-    });
+    state.run = Some(run(9));
     let mut reporter = Reporter::new();
     let reports = reporter.subscribe();
     for now_ms in (0..3_600_000).step_by(100) {

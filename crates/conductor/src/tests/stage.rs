@@ -3,9 +3,10 @@
 use super::fake_nodes::FakeNodes;
 use super::fake_platform::FakePlatform;
 use crate::{Conductor, Info};
-use rollout::{Command, Phase};
+use rollout::{Command, Phase, Run};
 use std::sync::Arc;
 use std::time::Duration;
+use wire::Colour;
 use wire::document::{BlueGreen, Step};
 
 /// No wait in a test is longer.
@@ -29,6 +30,20 @@ pub(super) fn document() -> BlueGreen {
     document.spec.evidence.replays_per_second = 500;
     document.spec.handover.hold_ms_max = 30_000;
     document
+}
+
+/// A rollout of version 2 on green.
+pub(crate) fn run(id: u64) -> Run {
+    Run {
+        id,
+        from_version: "1".into(),
+        to_version: "2".into(),
+        candidate: Colour::Green,
+        started_ms: 0,
+        full: false,
+        accept_loss: false,
+        committed_ms: None,
+    }
 }
 
 impl Stage {

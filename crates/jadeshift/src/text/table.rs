@@ -1,5 +1,7 @@
 //! Columns that line up.
 
+pub use evidence::thousands as grouped;
+
 /// Rows of cells; every column is as wide as its widest cell.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -50,19 +52,6 @@ impl Table {
     }
 }
 
-/// A whole number with separators: `31,204`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Bytes as megabytes (10^6).
 pub fn megabytes(bytes: u64) -> f64 {
     (bytes as f64 / 100_000.0).round() / 10.0
@@ -78,10 +67,5 @@ mod tests {
         table.row(["blue".into(), "1,000".into(), "yes".into()]);
         table.row(["é".into(), "7".into(), String::new()]);
         assert_eq!(table.render(), "name      n\nblue  1,000  yes\né         7\n");
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -408,7 +408,7 @@ fn rolled_back() -> Report {
             reason: "errors: 10 of 200".into(),
             ended_ms: NOW_MS - 60_000,
         }),
-        events: vec![Event { at_ms: NOW_MS - 90_000, text: "a person asked: deploy 1.1.0".into() }],
+        events: vec![Event { number: 1, at_ms: NOW_MS - 90_000, text: "a person asked: deploy 1.1.0".into() }],
         moments: vec![
             moment(1, "seeding", 0, None, 0, 1_000),
             moment(5, "shifting 10 %", 10, Some(1.0), 0, 5_000),
