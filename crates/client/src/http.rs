@@ -3,6 +3,7 @@
 use crate::body::AnswerBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::error::Error;
@@ -30,6 +31,7 @@ pub struct Http {
 #[derive(Clone)]
 enum Transport {
     Tcp(Client<HttpConnector, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
     Told(Arc<dyn Network>),
 }
 
@@ -79,6 +81,7 @@ impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.transport {
             Transport::Tcp(_) => "Http(TCP)",
+            Transport::Tls(_) => "Http(TCP or TLS)",
             Transport::Told(_) => "Http(told)",
         })
     }
@@ -86,14 +89,20 @@ impl std::fmt::Debug for Http {
 
 impl Http {
     pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        Self { transport: Transport::Tcp(client) }
+        Self { transport: Transport::Tcp(builder().build(connector())) }
+    }
+
+    /// Speaks `https` as well, and trusts whom the machine trusts: its own certificates, or those of the file that the variable
+    /// `SSL_CERT_FILE` names.
+    ///
+    /// # Errors
+    /// When the machine has no certificates.
+    pub fn with_tls() -> std::io::Result<Self> {
+        let mut connector = connector();
+        connector.enforce_http(false);
+        let connector =
+            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().wrap_connector(connector);
+        Ok(Self { transport: Transport::Tls(builder().build(connector)) })
     }
 
     /// Sends every request over `network`.
@@ -105,13 +114,15 @@ impl Http {
     pub async fn stream(&self, request: Request, timeout: Duration) -> Result<StreamingResponse, HttpError> {
         let to = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let sending = async {
-            match &self.transport {
-                Transport::Tcp(client) => match client.request(request).await {
-                    Err(error) if error.is_connect() => Err(HttpError::Connect { to: to.clone(), why: cause(&error) }),
-                    Err(error) => Err(HttpError::Broken { to: to.clone(), why: cause(&error) }),
-                    Ok(response) => Ok(response.map(AnswerBody::received)),
-                },
-                Transport::Told(network) => network.send(request).await,
+            let answer = match &self.transport {
+                Transport::Tcp(client) => client.request(request).await,
+                Transport::Tls(client) => client.request(request).await,
+                Transport::Told(network) => return network.send(request).await,
+            };
+            match answer {
+                Err(error) if error.is_connect() => Err(HttpError::Connect { to: to.clone(), why: cause(&error) }),
+                Err(error) => Err(HttpError::Broken { to: to.clone(), why: cause(&error) }),
+                Ok(response) => Ok(response.map(AnswerBody::received)),
             }
         };
         match tokio::time::timeout(timeout, sending).await {
@@ -146,6 +157,36 @@ impl Http {
             Ok(result) => result,
         }
     }
+}
+
+/// A POST with these headers.
+///
+/// # Errors
+/// [`HttpError::BadRequest`] when the address or a header has a character that none may have.
+pub fn post<'a>(
+    url: &str,
+    headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    body: impl Into<Bytes>,
+) -> Result<Request, HttpError> {
+    let mut request = hyper::Request::post(url);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let bad = |error: hyper::http::Error| HttpError::BadRequest { to: url.into(), why: error.to_string() };
+    request.body(Full::new(body.into())).map_err(bad)
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+    builder
 }
 
 /// The innermost cause: "Connection refused" says more than "client error (Connect)".

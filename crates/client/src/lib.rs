@@ -9,4 +9,4 @@ mod http;
 
 pub use admin::{Admin, CallError};
 pub use body::{AnswerBody, BodyError};
-pub use http::{Http, HttpError, JsonResponse, Network, Request, Sending, StreamingResponse};
+pub use http::{Http, HttpError, JsonResponse, Network, Request, Sending, StreamingResponse, post};

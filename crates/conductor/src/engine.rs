@@ -26,7 +26,6 @@ use wire::{ByColour, Colour};
 /// Pause of a turn that changed nothing, by how urgent the phase is.
 const PAUSE_HOLDING: Duration = Duration::from_millis(2);
 const PAUSE_HANDING_OVER: Duration = Duration::from_millis(10);
-const PAUSE_ROLLING_OUT: Duration = Duration::from_millis(100);
 const PAUSE_STABLE: Duration = Duration::from_millis(200);
 /// While writes wait, the platform is looked at and told again only this often.
 const PLATFORM_EVERY: Duration = Duration::from_millis(500);
@@ -77,7 +76,7 @@ impl<P: Platform> Engine<P> {
         let info = watch::Sender::new(Info::of(&document, &state, &sight, &journal, None, None, None));
         let (targets, followers) = (ByColour::new(None, None), Vec::new());
         let directory = watch::Sender::new(Directory { primary: state.primary, targets, followers });
-        let evidence = EvidenceSource::new(http.clone());
+        let evidence = EvidenceSource::new(http.clone(), &document.spec.evidence.sources, &clock);
         let (doubtful, judgement, told) = (None, None, None);
         Ok(Self {
             platform,
@@ -164,7 +163,7 @@ impl<P: Platform> Engine<P> {
             _ if self.state.replicas.succession.is_some() => PAUSE_HANDING_OVER,
             Phase::HandingOver { .. } | Phase::RollingBack { .. } => PAUSE_HANDING_OVER,
             Phase::Stable => PAUSE_STABLE,
-            _ => PAUSE_ROLLING_OUT,
+            _ => Duration::from_millis(self.document.spec.rollout.interval_ms),
         }
     }
 
@@ -197,7 +196,7 @@ impl<P: Platform> Engine<P> {
             return Ok(false);
         }
         self.journal.decided(&decision.why, changed);
-        self.evidence.set_replays(&self.document.spec, &self.state, &decision.world, &self.sight);
+        self.evidence.set_subject(&self.document, &self.state, &decision.world, &self.sight);
         self.tell_platform(&decision.world, self.state.phase.holds_writes()).await?;
         let called = apply_roles(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
         // Writes that wait do not wait for those who only follow.

@@ -7,14 +7,16 @@ use crate::judged::{Judged, Live, Part, Sides};
 use crate::observe::Sight;
 use crate::policy::policy;
 use crate::replay::{Place, Plan, ReplayDesk, Subject};
+use crate::sources::{Environment, Question, SourceDesk};
 use crate::verify::Directory;
 use client::Http;
+use clock::Clock;
 use evidence::Verdict;
 use rollout::{Judgement, Phase, State, World};
 use std::time::Duration;
 use tokio::time::Instant;
 use wire::admin::Role;
-use wire::document::{Evidence, Spec};
+use wire::document::{BlueGreen, Evidence, Source, SourceRule, Spec};
 use wire::{ByColour, Colour, Latency};
 
 /// After this time without a single live read, nobody reads yet, and there is nothing to compare.
@@ -26,20 +28,43 @@ pub(crate) struct EvidenceSource {
     http: Http,
     judged: Option<Judged>,
     replays: ReplayDesk,
+    sources: SourceDesk,
     data: DataCheck,
 }
 
 impl EvidenceSource {
-    pub fn new(http: Http) -> Self {
-        Self { replays: ReplayDesk::start(http.clone()), http, judged: None, data: DataCheck::default() }
+    pub fn new(http: Http, sources: &[Source], clock: &Clock) -> Self {
+        let (replays, sources) = (ReplayDesk::start(http.clone()), SourceDesk::start(sources, clock));
+        Self { replays, sources, http, judged: None, data: DataCheck::default() }
     }
 
-    /// Tells the replaying task what to do.
-    pub fn set_replays(&self, spec: &Spec, state: &State, world: &World, sight: &Sight) {
+    /// Tells those who gather evidence what it is about.
+    pub fn set_subject(&self, document: &BlueGreen, state: &State, world: &World, sight: &Sight) {
+        let judged = if world.replay_reads { part(state) } else { None };
+        self.set_replays(&document.spec, state, world, sight, judged);
+        self.sources.set(judged.map(|part| {
+            let environment = |colour: Colour| Environment {
+                colour,
+                version: state.versions.get(colour).clone().unwrap_or_default(),
+                http: sight.target(colour).map(|target| target.peer.http.clone()),
+            };
+            let candidate = state.candidate();
+            Question {
+                deployment: document.metadata.name.clone(),
+                run: part.subject.run,
+                phase: state.phase.unpaused().name(),
+                share_percent: part.share_percent,
+                candidate: environment(candidate),
+                active: environment(candidate.other()),
+            }
+        }));
+    }
+
+    fn set_replays(&self, spec: &Spec, state: &State, world: &World, sight: &Sight, judged: Option<Part>) {
         let candidate = state.candidate();
         let targets = (sight.target(candidate).cloned(), sight.target(candidate.other()).cloned());
-        let plan = match (world.replay_reads, part(state), targets) {
-            (true, Some(part), (Some(candidate_target), Some(active))) => Some(Plan {
+        let plan = match (judged, targets) {
+            (Some(part), (Some(candidate_target), Some(active))) => Some(Plan {
                 subject: part.subject,
                 candidate: candidate_target,
                 active,
@@ -63,6 +88,9 @@ impl EvidenceSource {
         let board = self.replays.take(part.subject);
         let sample = board.sample;
         judged.observe(&live, board, Instant::now());
+        if place != Place::Checking {
+            judged.observe_sources(self.sources.counts());
+        }
         let evidence_min = evidence_min(spec, part);
         let verdict = match place {
             Place::Checking => Verdict::inconclusive("errors", "the candidate has no live readers yet"),
@@ -70,6 +98,10 @@ impl EvidenceSource {
         };
         let no_vectors = || sight.node(candidate.other()).is_some_and(|node| node.vectors == 0);
         let results = results(judged, sample, &spec.evidence, evidence_min, judged.began.elapsed(), no_vectors);
+        let sources = self.sources.verdicts(place == Place::Checking, |source| {
+            let compares = matches!(source.rule(), SourceRule::Ratio { .. });
+            judged.source_verdict(&source.name, compares, source.evidence_min.unwrap_or(evidence_min))
+        });
         let (reads, replays) = (judged.reads, judged.replays);
         let data = match place {
             Place::Checking => {
@@ -82,7 +114,7 @@ impl EvidenceSource {
                 Verdict::inconclusive("data", "the copies are compared while the candidate is checked")
             }
         };
-        Judgement { live: verdict, results, data, candidate_reads: reads.candidate, replays }
+        Judgement { live: verdict, results, data, sources, candidate_reads: reads.candidate, replays }
     }
 
     /// The numbers behind the verdicts; `None` when no rollout is judged.
@@ -109,7 +141,8 @@ impl EvidenceSource {
             Some(judged) if judged.part.subject.run == part.subject.run => judged.turn_to(part, live, now),
             other => {
                 let limit_ms = spec.evidence.latency_limit_ms;
-                *other = Some(Judged::new(&policy(&spec.evidence), limit_ms, part, live, now));
+                let sources = self.sources.signals();
+                *other = Some(Judged::new(&policy(&spec.evidence), limit_ms, &sources, part, live, now));
             }
         }
         if part.subject.place == Place::Checking {
@@ -197,6 +230,7 @@ fn nothing_judged() -> Judgement {
         live: nothing("errors"),
         results: nothing("results"),
         data: nothing("data"),
+        sources: Vec::new(),
         candidate_reads: 0,
         replays: 0,
     }

@@ -198,8 +198,8 @@ impl Info {
         let world = World::of(state);
         let judged = world.replay_reads || matches!(state.phase, Phase::HandingOver { .. });
         let verdicts = match judgement {
-            Some(Judgement { live, results, data, .. }) if judged => {
-                vec![live.clone(), results.clone(), data.clone()]
+            Some(Judgement { live, results, data, sources, .. }) if judged => {
+                [live, results, data].into_iter().chain(sources).cloned().collect()
             }
             _ => Vec::new(),
         };

@@ -5,7 +5,10 @@
 
 use crate::TrafficCounts;
 use crate::replay::{Board, Place, Subject};
-use evidence::{Assessment, ByThreshold, Counts, Measures, Policy, ReplayTally, Side, Threshold, Verdict, group};
+use crate::sources::Counted;
+use evidence::{
+    Assessment, ByThreshold, Counts, Measures, Policy, ReplayTally, Side, SourceSignal, Threshold, Verdict, group,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,6 +57,7 @@ pub(crate) struct Judged {
     slow: Option<Slow>,
     tally: ReplayTally,
     replayed_slow: Slow,
+    sources: Vec<Counted>,
     /// Live reads since the part began.
     pub reads: Sides<u64>,
     /// Replayed reads since the place began.
@@ -61,19 +65,28 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    pub fn new(policy: &Policy, latency_limit_ms: Option<f64>, part: Part, live: &Live, now: Instant) -> Self {
+    /// `sources`: signals of the user's own that are judged by counts.
+    pub fn new(
+        policy: &Policy,
+        latency_limit_ms: Option<f64>,
+        sources: &[SourceSignal],
+        part: Part,
+        live: &Live,
+        now: Instant,
+    ) -> Self {
         let limit = latency_limit_ms.map(|limit_ms| bucket_of((limit_ms * 1_000.0) as u64));
         let measured = live.latency.is_some();
         let slow = Threshold::ALL.map(|threshold| measured && (threshold.quantile().is_some() || limit.is_some()));
         let mut judged = Self {
             part,
             began: now,
-            assessment: Assessment::new(policy, Measures { slow, replays: true }),
+            assessment: Assessment::with_sources(policy, Measures { slow, replays: true }, sources),
             passed: now,
             counts: live.counts,
             slow: live.latency.as_ref().map(|latency| Slow::new(limit, latency, now)),
             tally: ReplayTally::default(),
             replayed_slow: Slow::new(limit, &Sides::default(), now),
+            sources: vec![Counted::default(); sources.len()],
             reads: Sides::default(),
             replays: 0,
         };
@@ -89,6 +102,7 @@ impl Judged {
         self.flush(now);
         self.assessment.begin_step();
         (self.part, self.began, self.counts, self.reads) = (part, now, live.counts, Sides::default());
+        self.sources.fill(Counted::default());
         if let (Some(slow), Some(latency)) = (&mut self.slow, &live.latency) {
             slow.restart(latency, now);
         }
@@ -142,6 +156,15 @@ impl Judged {
         board.recall_lost.iter().for_each(|lost| self.assessment.observe_recall_lost(*lost));
     }
 
+    /// Counters of the user's own signals; `None` where they are not known now.
+    pub fn observe_sources(&mut self, counts: Vec<Option<Sides<Counts>>>) {
+        for (place, (counted, now)) in self.sources.iter_mut().zip(counts).enumerate() {
+            if let Some(Sides { candidate, active }) = counted.since(now) {
+                self.assessment.observe_source(place, candidate, active);
+            }
+        }
+    }
+
     /// What was gathered and not yet judged.
     fn flush(&mut self, now: Instant) {
         if let Some((candidate, active)) = self.slow.as_mut().and_then(|slow| slow.take(now)) {
@@ -192,6 +215,14 @@ impl Judged {
             verdict if verdict.outcome == evidence::Outcome::Pass => verdict,
             _ => Verdict::pass(group::ERRORS, "nothing speaks against the candidate"),
         }
+    }
+
+    /// What the counts of one of the user's own signals say. `compares`: against those of the active environment.
+    pub fn source_verdict(&self, name: &str, compares: bool, evidence_min: f64) -> Verdict {
+        if !self.has_failed() && compares && self.part.share_percent == 100 {
+            return Verdict::pass(name, format!("{name}: nobody is left to compare with"));
+        }
+        self.assessment.verdict(&[name], evidence_min)
     }
 
     /// What the results of replayed searches say.

@@ -25,6 +25,7 @@ pub mod platform;
 mod policy;
 mod replay;
 mod report;
+mod sources;
 mod verify;
 mod verify_nodes;
 

@@ -69,6 +69,15 @@ pub struct Measures {
     pub replays: bool,
 }
 
+/// A signal of the user's own that is fed with counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceSignal {
+    /// Of the signal, and of its group.
+    pub name: String,
+    pub weight: f64,
+    pub rule: SignalRule,
+}
+
 /// Requests of one environment in a stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Side {
@@ -96,6 +105,7 @@ pub struct Assessment {
     errors_alone: Option<SignalId>,
     slow: ByThreshold<Option<SignalId>>,
     replayed: Option<Replayed>,
+    sources: Vec<SignalId>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +120,14 @@ impl Assessment {
     /// # Panics
     /// When a number of `policy` is not positive, or a rate or the budget not below 1.
     pub fn new(policy: &Policy, measures: Measures) -> Self {
+        Self::with_sources(policy, measures, &[])
+    }
+
+    /// As [`Assessment::new`], with further signals.
+    ///
+    /// # Panics
+    /// When a number of `policy` or `sources` is not positive, or a rate or the budget not below 1.
+    pub fn with_sources(policy: &Policy, measures: Measures, sources: &[SourceSignal]) -> Self {
         let mut judge = Judge::new(policy.false_alarm_budget);
         let events = SignalRule::Events {
             ratio_max: policy.error_ratio_max,
@@ -146,7 +164,8 @@ impl Assessment {
                 recall: judge.add("recall_lost", group::RECALL, WEIGHT_RECALL, recall),
             });
         }
-        Self { judge, errors, errors_alone, slow, replayed }
+        let sources = sources.iter().map(|one| judge.add(&one.name, &one.name, one.weight, one.rule)).collect();
+        Self { judge, errors, errors_alone, slow, replayed, sources }
     }
 
     /// A new share, or a new phase.
@@ -169,6 +188,11 @@ impl Assessment {
     /// Slow answers to live requests in such a stretch, of about a second.
     pub fn observe_slow(&mut self, candidate: Side, active: Side) {
         observe_slow(&mut self.judge, &self.slow, candidate, active);
+    }
+
+    /// Counts of the user's own signal at this place of those given to [`Assessment::with_sources`], in such a stretch.
+    pub fn observe_source(&mut self, source: usize, candidate: Counts, active: Counts) {
+        self.judge.observe(self.sources[source], candidate, active);
     }
 
     /// Errors of reads that were asked of both; of those that both answered, `compared`, some found other results.

@@ -77,6 +77,11 @@ impl Judge {
         self.signals[signal.0].observe_trials(trials);
     }
 
+    /// One of the two, as the signal's rule wants it.
+    pub fn observe(&mut self, signal: SignalId, candidate: Counts, active: Counts) {
+        self.signals[signal.0].observe(candidate, active);
+    }
+
     /// A value from -1 to 1.
     pub fn observe_value(&mut self, signal: SignalId, value: f64) {
         self.signals[signal.0].observe_value(value);

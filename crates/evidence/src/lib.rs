@@ -16,7 +16,7 @@ mod signal;
 mod text;
 mod verdict;
 
-pub use assessment::{Assessment, ByThreshold, Measures, SLOW_GROWTH_MAX, Side, Threshold, group};
+pub use assessment::{Assessment, ByThreshold, Measures, SLOW_GROWTH_MAX, Side, SourceSignal, Threshold, group};
 pub use band::band_half_width;
 pub use dry_run::{Conclusion, DryRun, StepRule};
 pub use judge::{Judge, SignalId, SignalState};

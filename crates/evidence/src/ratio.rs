@@ -27,7 +27,7 @@ use crate::mixture::Mixture;
 pub(crate) const GRID: [f64; 10] = [1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 30.0, 100.0];
 /// Their weights. A fault that multiplies the events by 2 to 10 is what is to be found quickly: less takes long whatever the
 /// weight is, more is found at once.
-pub(crate) const WEIGHTS: [f64; GRID.len()] = [0.02, 0.02, 0.04, 0.2, 0.06, 0.09, 0.14, 0.38, 0.03, 0.02];
+pub(crate) const WEIGHTS: [f64; GRID.len()] = [0.01, 0.01, 0.03, 0.2, 0.04, 0.09, 0.13, 0.47, 0.01, 0.01];
 
 /// Evidence that the candidate's rate of some event is more (or less) than a multiple of the active's.
 #[derive(Debug, Clone, PartialEq)]

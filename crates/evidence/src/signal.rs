@@ -162,6 +162,13 @@ impl Signal {
         (self.step, self.pending) = (Seen::default(), Seen::default());
     }
 
+    pub fn observe(&mut self, candidate: Counts, active: Counts) {
+        match self.rule {
+            SignalRule::Events { .. } => self.observe_events(candidate, active),
+            SignalRule::Rate { .. } | SignalRule::Mean { .. } => self.observe_trials(candidate),
+        }
+    }
+
     pub fn observe_events(&mut self, candidate: Counts, active: Counts) {
         self.count(candidate, active);
         for test in &mut self.favour {

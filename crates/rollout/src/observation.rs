@@ -56,8 +56,22 @@ pub struct Judgement {
     pub results: Verdict,
     /// Both copies have the same digest at one LSN; asked for while the candidate is checked.
     pub data: Verdict,
+    /// What the user's own signals say, of those that have something to say in this phase.
+    pub sources: Vec<Verdict>,
     /// Reads the candidate answered since the step began.
     pub candidate_reads: u64,
     /// Reads replayed since the phase began.
     pub replays: u64,
+}
+
+impl Judgement {
+    /// What speaks for or against a candidate that has readers.
+    pub fn of_reads(&self) -> impl Iterator<Item = &Verdict> {
+        [&self.live, &self.results].into_iter().chain(&self.sources)
+    }
+
+    /// The same of one that has none yet.
+    pub fn of_checks(&self) -> impl Iterator<Item = &Verdict> {
+        [&self.data, &self.results].into_iter().chain(&self.sources)
+    }
 }

@@ -3,9 +3,13 @@
 //! Reading goes in two steps: [`BlueGreen::from_yaml`] gives the typed document or an error that names field, value and
 //! rule. Everything behind it may rely on [`BlueGreen::validate`] having passed.
 
+mod source;
 mod validate;
+mod validate_source;
 
+pub use source::{CommandSource, PrometheusSource, Source, SourceRule, WebhookSource};
 pub use validate::version_label;
+pub use validate_source::SIGNALS_BUILT_IN;
 
 use crate::Colour;
 use serde::{Deserialize, Serialize};
@@ -182,6 +186,11 @@ pub struct Rollout {
     pub watch_ms: u64,
     /// How long preparing, seeding or following may take before the rollout goes back.
     pub timeout_ms: u64,
+    /// Pause between two looks at the environments, while a rollout is under way.
+    pub interval_ms: u64,
+    /// How long an environment may not answer before it counts as gone: the candidate loses its reads, and after the switch
+    /// the old one takes over without it.
+    pub silence_ms_max: u64,
     /// What happens when a step's evidence stays inconclusive until `timeoutMs`.
     pub on_inconclusive: OnInconclusive,
 }
@@ -193,6 +202,8 @@ impl Default for Rollout {
             lag_records_max: 1_000,
             watch_ms: 300_000,
             timeout_ms: 600_000,
+            interval_ms: 100,
+            silence_ms_max: 3_000,
             on_inconclusive: OnInconclusive::Pause,
         }
     }
@@ -318,6 +329,9 @@ pub struct Evidence {
     pub replays_min: u64,
     /// Replayed searches per second while a rollout is judged.
     pub replays_per_second: u64,
+    /// Signals of the user's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
 }
 
 /// How many times as many answers are allowed that are slower than the active environment's own quantiles, and than the limit.
@@ -358,6 +372,7 @@ impl Default for Evidence {
             recall_loss_max: 0.005,
             replays_min: 50,
             replays_per_second: 50,
+            sources: Vec::new(),
         }
     }
 }

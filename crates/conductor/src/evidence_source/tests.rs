@@ -14,7 +14,7 @@ fn nothing() -> Live {
 
 fn outcome(sample: Option<usize>, replays: u64, waited_s: u64, live_reads: u64, no_vectors: bool) -> Outcome {
     let (state, evidence) = (shifting(0, 10), Evidence::default());
-    let mut judged = Judged::new(&policy(&evidence), None, part_of(&state), &nothing(), Instant::now());
+    let mut judged = Judged::new(&policy(&evidence), None, &[], part_of(&state), &nothing(), Instant::now());
     let reads = live(&state, &sight((0, 0), (live_reads, 0)), Colour::Green);
     let tally = ReplayTally { replays, compared: replays, ..ReplayTally::default() };
     judged.observe(&Live { confirmed: Some(true), ..reads }, Board { tally, ..Board::default() }, Instant::now());
@@ -52,7 +52,7 @@ fn sight(blue: (u64, u64), green: (u64, u64)) -> Sight {
 async fn each_step_counts_anew_and_what_was_bad_stays() {
     let spec = Spec::default();
     let directory = Directory { primary: Colour::Blue, targets: ByColour::new(None, None), followers: Vec::new() };
-    let mut source = EvidenceSource::new(Http::new());
+    let mut source = EvidenceSource::new(Http::new(), &[], &Clock::system());
     let mut judge = async |state: &State, share: u8, blue, green| {
         let mut sight = sight(blue, green);
         sight.reads_in_effect = Some(ByColour::new(100 - share, share));

@@ -18,7 +18,7 @@ fn live(candidate: (u64, u64), active: (u64, u64)) -> Live {
 }
 
 fn judged(share_percent: u8, live: &Live) -> Judged {
-    Judged::new(&Policy::default(), None, part(share_percent), live, Instant::now())
+    Judged::new(&Policy::default(), None, &[], part(share_percent), live, Instant::now())
 }
 
 #[test]

@@ -24,7 +24,7 @@ use wire::{ByColour, Colour};
 
 /// What a test may make of a node.
 #[derive(Clone, Default)]
-pub(super) struct Manners {
+pub(crate) struct Manners {
     /// Never answers anything.
     pub hangs: bool,
     /// Applies nothing beyond this LSN.
@@ -59,7 +59,7 @@ struct FakeNode {
 
 /// Both nodes; cloning gives another handle.
 #[derive(Clone)]
-pub(super) struct FakeNodes {
+pub(crate) struct FakeNodes {
     nodes: Arc<Mutex<ByColour<FakeNode>>>,
     /// Role calls that were obeyed, in order, and broken rules.
     pub calls: Arc<Mutex<Vec<String>>>,

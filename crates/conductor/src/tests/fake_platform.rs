@@ -9,7 +9,7 @@ use wire::ByColour;
 
 /// What happens to a store of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It never returns, and did nothing.
     HangsBefore,
     /// It never returns, and took effect.
@@ -22,7 +22,7 @@ pub(super) enum Fate {
     Taken,
 }
 
-pub(super) struct FakePlatform {
+pub(crate) struct FakePlatform {
     pub nodes: FakeNodes,
     pub state: Mutex<Option<State>>,
     pub fate: Mutex<Option<(u64, Fate)>>,

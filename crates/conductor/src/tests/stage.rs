@@ -12,7 +12,7 @@ use wire::document::{BlueGreen, Step};
 /// No wait in a test is longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub nodes: FakeNodes,
     pub platform: Arc<FakePlatform>,
     pub document: BlueGreen,
@@ -20,7 +20,7 @@ pub(super) struct Stage {
 }
 
 /// 50 % and 100 %, with 20 reads each and no waiting.
-pub(super) fn document() -> BlueGreen {
+pub(crate) fn document() -> BlueGreen {
     let mut document = BlueGreen::named("test");
     let step = |share_percent| Step { duration_min_ms: 0, requests_min: 20, ..Step::of_share(share_percent) };
     document.spec.rollout.steps = [50, 100].map(step).to_vec();
@@ -77,7 +77,7 @@ impl Stage {
 }
 
 /// Waits for a snapshot; shows the last one when it does not come.
-pub(super) async fn until(conductor: &Conductor, wanted: impl Fn(&Info) -> bool) -> Info {
+pub(crate) async fn until(conductor: &Conductor, wanted: impl Fn(&Info) -> bool) -> Info {
     let mut snapshots = conductor.subscribe();
     let found = tokio::time::timeout(PATIENCE, snapshots.wait_for(|info| wanted(info))).await;
     match found {

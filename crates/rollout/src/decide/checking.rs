@@ -9,13 +9,11 @@ use evidence::Outcome;
 pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
     let candidate = look.candidate();
     let judgement = &look.seen.judgement;
-    for verdict in [&judgement.data, &judgement.results] {
-        if verdict.outcome == Outcome::Fail {
-            return look.roll_back(verdict.why.clone());
-        }
+    if let Some(failed) = judgement.of_checks().find(|verdict| verdict.outcome == Outcome::Fail) {
+        return look.roll_back(failed.why.clone());
     }
     let checked = look.near(candidate).and_then(|_| {
-        match [&judgement.data, &judgement.results].into_iter().find(|verdict| verdict.outcome != Outcome::Pass) {
+        match judgement.of_checks().find(|verdict| verdict.outcome != Outcome::Pass) {
             Some(verdict) => Err(format!("{candidate} is checked: {}", verdict.why)),
             None => Ok(()),
         }
@@ -23,7 +21,8 @@ pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
     if let Err(waiting) = checked {
         return wait(look, since_ms, waiting);
     }
-    let passed = format!("{candidate} passed its checks: {}; {}", judgement.data.why, judgement.results.why);
+    let shown: Vec<&str> = judgement.of_checks().map(|verdict| verdict.why.as_str()).collect();
+    let passed = format!("{candidate} passed its checks: {}", shown.join("; "));
     if look.full() {
         return look.hand_over(0, &passed);
     }

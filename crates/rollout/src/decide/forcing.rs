@@ -1,7 +1,7 @@
 //! Going back without the primary, which does not answer or cannot be promoted: it is fenced off first, then the other
 //! environment becomes primary with what it has. By itself only when nothing that was acknowledged can be lost by that.
 
-use super::look::{Look, Next, SILENCE_MS_MAX};
+use super::look::{Look, Next};
 use crate::text::{self, span};
 use crate::transition::{fence, take_epoch};
 use crate::{Confirmation, NodeObservation, Phase, Stage};
@@ -12,7 +12,7 @@ use wire::admin::Role;
 pub(super) fn without_primary(look: &Look, reason: &str, waiting: String) -> Next {
     let gone = look.state.primary;
     let silent_ms = *look.seen.silent_ms.get(gone);
-    if look.up(gone).is_ok() || silent_ms <= SILENCE_MS_MAX {
+    if look.up(gone).is_ok() || !look.too_long(silent_ms) {
         return look.stay(waiting);
     }
     instead(look, reason, waiting, format!("{gone} has not answered for {}", span(silent_ms)))
@@ -22,7 +22,7 @@ pub(super) fn without_primary(look: &Look, reason: &str, waiting: String) -> Nex
 /// nobody can write. `waiting` is what is said while nothing else can be done.
 pub(super) fn without_promotion(look: &Look, since_ms: u64, waiting: String) -> Next {
     let waited_ms = look.elapsed_ms(since_ms);
-    if waited_ms <= look.spec.handover.hold_ms_max + SILENCE_MS_MAX {
+    if waited_ms <= look.spec.handover.hold_ms_max + look.spec.rollout.silence_ms_max {
         return look.stay(waiting);
     }
     let trouble = format!("{} could not be promoted for {}", look.state.primary, span(waited_ms));

@@ -8,10 +8,6 @@ use wire::admin::{FeedState, NodeState, Role};
 use wire::document::Spec;
 use wire::{Colour, Member};
 
-/// How long a side that gets reads may not answer before they are taken away from it, ms. The router protects them
-/// meanwhile.
-pub(super) const SILENCE_MS_MAX: u64 = 3_000;
-
 /// The arguments of a decision.
 pub(super) struct Look<'a> {
     pub spec: &'a Spec,
@@ -152,6 +148,11 @@ impl Look<'_> {
         Ok(lag)
     }
 
+    /// A node that has been silent for so long counts as gone. The router protects reads meanwhile.
+    pub fn too_long(&self, silent_ms: u64) -> bool {
+        silent_ms > self.spec.rollout.silence_ms_max
+    }
+
     /// The router confirms that `colour` gets `share_percent` of the reads.
     pub fn reads_confirmed(&self, colour: Colour, share_percent: u8) -> Result<(), String> {
         match &self.seen.reads_in_effect {
@@ -166,8 +167,7 @@ impl Look<'_> {
 
     /// A reason to take reads away from `suspect`. Trouble of the other side is never one, and neither is missing data.
     pub fn harm(&self, suspect: Colour) -> Option<String> {
-        let judgement = &self.seen.judgement;
-        let failed = [&judgement.live, &judgement.results].into_iter().find(|one| one.outcome == Outcome::Fail);
+        let failed = self.seen.judgement.of_reads().find(|one| one.outcome == Outcome::Fail);
         if let Some(verdict) = failed {
             return Some(verdict.why.clone());
         }
@@ -178,7 +178,7 @@ impl Look<'_> {
             }
             // When neither answers, the fault is as likely on our side, and there is nowhere to go.
             Err(why) => {
-                let gone = *self.seen.silent_ms.get(suspect) > SILENCE_MS_MAX
+                let gone = self.too_long(*self.seen.silent_ms.get(suspect))
                     && self.up(suspect.other()).is_ok()
                     && !succession::has_stand_in(self, suspect);
                 gone.then_some(why)

@@ -79,12 +79,10 @@ impl Step<'_> {
                 "{candidate} answered {reads} of the {needed} reads that {name} needs; {elapsed} of {duration} passed"
             ));
         }
-        for verdict in [&judgement.live, &judgement.results] {
-            if verdict.outcome != Outcome::Pass {
-                return Err(format!("{} is not decided yet: {}", self.name(), verdict.why));
-            }
+        match judgement.of_reads().find(|verdict| verdict.outcome != Outcome::Pass) {
+            Some(verdict) => Err(format!("{} is not decided yet: {}", self.name(), verdict.why)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn advance(&self, because: &str) -> Next {

@@ -4,7 +4,7 @@
 //! the primary is fenced off first; then the node that has everything it acknowledged reigns in an epoch of its own, from its
 //! own last LSN. By itself only when it is durable that some node of the environment has all of that.
 
-use super::look::{Look, Next, SILENCE_MS_MAX};
+use super::look::{Look, Next};
 use crate::state::{Succession, SuccessionStage, Successor};
 use crate::text::{self, span};
 use crate::transition::take_epoch;
@@ -28,7 +28,7 @@ pub(super) fn has_stand_in(look: &Look, colour: Colour) -> bool {
 
 fn follower_head(look: &Look, colour: Colour) -> Option<Next> {
     let gone = look.state.head(colour);
-    if look.up(colour).is_ok() || *look.seen.silent_ms.get(colour) <= SILENCE_MS_MAX || !may_change_head(look.state) {
+    if look.up(colour).is_ok() || !look.too_long(*look.seen.silent_ms.get(colour)) || !may_change_head(look.state) {
         return None;
     }
     let (number, _) = stand_in(look, colour)?;
@@ -123,7 +123,7 @@ fn primary_head(look: &Look) -> Option<Next> {
         return state.replicas.loss_accepted.then(forget);
     }
     let silent_ms = *look.seen.silent_ms.get(colour);
-    if look.seen.followers.get(colour).is_empty() || silent_ms <= SILENCE_MS_MAX || !may_succeed(state) {
+    if look.seen.followers.get(colour).is_empty() || !look.too_long(silent_ms) || !may_succeed(state) {
         return None;
     }
     let gone = state.head(colour);

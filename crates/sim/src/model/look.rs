@@ -58,6 +58,7 @@ pub fn observe(state: &State, nodes: &ByColour<Node>, how: Circumstances) -> Obs
             live: verdict("errors"),
             results: verdict("results"),
             data: verdict("data"),
+            sources: Vec::new(),
             candidate_reads: LATE_MS,
             replays: LATE_MS,
         },

@@ -87,3 +87,68 @@ fn the_policy_of_the_evidence_is_checked() {
     let step = error_of("  rollout: {steps: [{sharePercent: 100, evidenceMin: -1}]}\n");
     assert_eq!(step, "spec.rollout.steps[0].evidenceMin: -1 is not allowed: a number of at least 0");
 }
+
+#[test]
+fn signals_of_the_user_are_checked() {
+    let error = |source: &str| error_of(&format!("  evidence:\n    sources:\n      - {source}\n"));
+    let prometheus = |rest: &str| error(&format!("{{name: a, {rest}}}"));
+    for (source, message) in [
+        ("{name: a}", "sources[0]: a source with 0 of them is not allowed: exactly one of `prometheus`, `webhook`"),
+        ("{name: errors, command: {program: x}}", "sources[0].name: `errors` is not allowed: each signal needs a name"),
+        ("{name: a, command: {program: ' '}}", "sources[0].command.program: `` is not allowed: the name or path"),
+        (
+            "{name: a, command: {program: x}, min: 2, max: 1}",
+            "sources[0].max: 1 is not allowed: at least `min`, which is 2",
+        ),
+        ("{name: a, command: {program: x}, min: 2, rateMax: 0.1}", "sources[0]: more than one rule is not allowed"),
+        ("{name: a, command: {program: x}, rateMax: 1}", "sources[0].rateMax: 1 is not allowed: a number above 0"),
+        ("{name: a, command: {program: x}, intervalMs: 5}", "sources[0].intervalMs: 5 is not allowed"),
+        (
+            "{name: a, command: {program: x}, ageMsMax: 50}",
+            "sources[0].ageMsMax: 50 is not allowed: a whole number from 5000",
+        ),
+        ("{name: a, command: {program: x}, failuresInARow: 0}", "sources[0].failuresInARow: 0 is not allowed"),
+        (
+            "{name: a, webhook: {url: 'ftp://x'}}",
+            "sources[0].webhook.url: `ftp://x` is not allowed: an address such as",
+        ),
+        ("{name: a, webhook: {url: 'http://'}}", "sources[0].webhook.url: `http://` is not allowed"),
+    ] {
+        let found = error(source);
+        assert!(found.starts_with(&format!("spec.evidence.{message}")), "{found}");
+    }
+    for (rest, message) in [
+        ("prometheus: {url: 'http://p'}", "value: no query is not allowed: a PromQL expression is needed"),
+        (
+            "prometheus: {url: 'http://p', value: up}",
+            ": a value without a bound is not allowed: beside `prometheus`, `min`",
+        ),
+        (
+            "prometheus: {url: 'http://p', requests: 'x'}",
+            "requests: `x` is not allowed: it must say `$colour` or `$version`",
+        ),
+        ("rateMax: 0.1, prometheus: {url: 'http://p', requests: 'x'}", "events: no query is not allowed"),
+        (
+            "max: 1, prometheus: {url: 'http://p', requests: 'x'}",
+            "requests: `x` is not allowed: `requests` and `events` go",
+        ),
+        (
+            "max: 1, prometheus: {url: 'http://p', value: 'x{c=\"$color\"}'}",
+            "`x{c=\"$color\"}` is not allowed: `$colour` and",
+        ),
+    ] {
+        let found = prometheus(rest);
+        assert!(found.contains("spec.evidence.sources[0].prometheus") && found.contains(message), "{found}");
+    }
+    let twice =
+        error_of("  evidence: {sources: [{name: a, command: {program: x}}, {name: a, command: {program: y}}]}\n");
+    assert!(twice.starts_with("spec.evidence.sources[1].name: `a` is not allowed"), "{twice}");
+
+    let good = format!(
+        "{HEAD}spec:\n  evidence:\n    sources:\n      - name: shop\n        prometheus:\n          url: https://p:9090/x\n          \
+         requests: sum(a{{c=\"$colour\"}})\n          events: sum(label_replace(b{{v=\"$version\"}}, \"x\", \"$1\", \"y\", \
+         \"(.*)\"))\n"
+    );
+    let source = &BlueGreen::from_yaml(&good).unwrap().spec.evidence.sources[0];
+    assert_eq!((source.rule(), source.speaks_early()), (SourceRule::Ratio { ratio_max: 1.0 }, false));
+}

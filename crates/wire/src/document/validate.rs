@@ -44,6 +44,8 @@ impl BlueGreen {
                 rule: "with `acknowledge: primary` no other environment confirms anything; use `both` or `auto`".into(),
             });
         }
+        within("spec.rollout.intervalMs", self.spec.rollout.interval_ms, 10, 60_000)?;
+        within("spec.rollout.silenceMsMax", self.spec.rollout.silence_ms_max, 500, 3_600_000)?;
         within("spec.rollout.timeoutMs", self.spec.rollout.timeout_ms, 1_000, 7 * 24 * 3_600_000)
     }
 
@@ -117,7 +119,7 @@ impl BlueGreen {
                 at_least(&format!("spec.rollout.steps[{position}].evidenceMin"), evidence_min, 0.0)?;
             }
         }
-        Ok(())
+        evidence.validate_sources()
     }
 }
 
@@ -128,7 +130,7 @@ fn equal(path: &str, value: &str, wanted: &str) -> Result<(), DocumentError> {
     Err(DocumentError::Rule { path: path.into(), value: format!("`{value}`"), rule: format!("it must be `{wanted}`") })
 }
 
-fn label(path: &str, value: &str) -> Result<(), DocumentError> {
+pub(super) fn label(path: &str, value: &str) -> Result<(), DocumentError> {
     let good = !value.is_empty()
         && value.len() <= LABEL_LENGTH_MAX
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -153,7 +155,7 @@ pub fn version_label(value: &str) -> Result<(), DocumentError> {
     label("version", value)
 }
 
-fn within(path: &str, value: u64, min: u64, max: u64) -> Result<(), DocumentError> {
+pub(super) fn within(path: &str, value: u64, min: u64, max: u64) -> Result<(), DocumentError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
@@ -171,8 +173,19 @@ fn rate(path: &str, value: f64) -> Result<(), DocumentError> {
     Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule: "a number from 0 to 1".into() })
 }
 
+pub(super) fn rule_broken(path: String, value: String, rule: &str) -> DocumentError {
+    DocumentError::Rule { path, value, rule: rule.into() }
+}
+
+pub(super) fn finite(path: &str, value: f64) -> Result<(), DocumentError> {
+    match value.is_finite() {
+        true => Ok(()),
+        false => Err(rule_broken(path.into(), value.to_string(), "a number")),
+    }
+}
+
 /// A probability that is neither never nor always.
-fn between(path: &str, value: f64) -> Result<(), DocumentError> {
+pub(super) fn between(path: &str, value: f64) -> Result<(), DocumentError> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
     }
@@ -180,7 +193,7 @@ fn between(path: &str, value: f64) -> Result<(), DocumentError> {
     Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule })
 }
 
-fn at_least(path: &str, value: f64, least: f64) -> Result<(), DocumentError> {
+pub(super) fn at_least(path: &str, value: f64, least: f64) -> Result<(), DocumentError> {
     if value.is_finite() && value >= least {
         return Ok(());
     }

@@ -486,6 +486,28 @@ fn a_step_needs_its_time_its_reads_and_evidence() {
 }
 
 #[test]
+fn a_signal_of_the_user_counts_like_the_others() {
+    let mut scene = shifting();
+    scene.now_ms = 10_000;
+    scene.seen.judgement.sources = vec![Verdict::pass("one", ""), Verdict::inconclusive("two", "two is broken")];
+    assert_stays(&scene, "two is broken");
+    scene.seen.judgement.sources[1] = Verdict::fail("two", "two is too high");
+    assert_rolls_back(&scene, "two is too high");
+    scene.seen.judgement.sources[1] = Verdict::pass("two", "");
+    assert!(matches!(scene.decide().state.phase, Phase::Shifting { step: 1, share_percent: 100, .. }));
+}
+
+#[test]
+fn how_long_silence_is_borne_is_the_documents() {
+    let mut scene = shifting();
+    scene.spec.rollout.silence_ms_max = 20_000;
+    scene.silent(Colour::Green, 20_000);
+    assert_stays(&scene, "connection refused");
+    scene.silent(Colour::Green, 20_001);
+    assert_rolls_back(&scene, "green has not answered for 20 s");
+}
+
+#[test]
 fn either_verdict_rolls_back_at_any_moment() {
     let mut scene = shifting();
     fail(&mut scene);
@@ -611,10 +633,11 @@ fn another_version_or_an_older_protocol_is_not_the_candidate() {
 
 #[test]
 fn the_checks_need_equal_data_and_equal_results() {
-    for signal in ["data", "results"] {
+    for signal in ["data", "results", "smoke"] {
         let mut scene = scene(Phase::Checking { since_ms: 0 });
         let verdict = |scene: &mut Scene, verdict: Verdict| match signal {
             "data" => scene.seen.judgement.data = verdict,
+            "smoke" => scene.seen.judgement.sources = vec![verdict],
             _ => scene.seen.judgement.results = verdict,
         };
         verdict(&mut scene, Verdict::inconclusive(signal, "not yet"));

@@ -73,6 +73,7 @@ pub(crate) fn nothing_seen() -> Observation {
             live: Verdict::inconclusive("errors", "no live reads are compared"),
             results: Verdict::inconclusive("results", "nothing was replayed"),
             data: Verdict::inconclusive("data", "digests were not compared"),
+            sources: Vec::new(),
             candidate_reads: 0,
             replays: 0,
         },
