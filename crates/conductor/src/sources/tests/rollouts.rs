@@ -67,7 +67,7 @@ async fn a_program_is_asked_before_the_first_reader_comes() {
     stage.deploy("1.1.0").await;
     let info = stage.finished(1).await;
     assert_eq!(info.history[0].outcome, Outcome::RolledBack);
-    assert!(info.history[0].reason.contains("mine: checking; bad 1 times in a row"), "{}", info.history[0].reason);
+    assert!(info.history[0].reason.contains("mine: checking; bad "), "{}", info.history[0].reason);
     let read = stage.platform.worlds.lock().iter().any(|world| world.reads.green > 0);
     assert!(!read, "nobody read from it");
 
