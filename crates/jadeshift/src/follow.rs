@@ -133,7 +133,8 @@ mod tests {
             "epoch_seen": 0, "lsn": 0, "lag_records": null, "lag_ms": null, "ready": false, "failed": null,
             "held_writes": 0, "databases": 0, "vectors": 0, "unindexed": 0, "resident_bytes": 0
         });
-        let events: Vec<_> = events.iter().map(|at_ms| serde_json::json!({"at_ms": at_ms, "text": "e"})).collect();
+        let events: Vec<_> =
+            events.iter().map(|at_ms| serde_json::json!({"number": at_ms, "at_ms": at_ms, "text": "e"})).collect();
         serde_json::from_value(serde_json::json!({
             "name": "shop", "phase": {"name": "rolling_back", "since_ms": 1, "reason": "r"},
             "why": "rolling back: 5 of 9 reads failed", "generation": 1, "epoch": 1, "primary": "blue",
