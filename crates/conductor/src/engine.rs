@@ -10,6 +10,7 @@ use crate::info::Info;
 use crate::journal::{Journal, Trouble};
 use crate::observe::Sight;
 use crate::report::{Report, Reporter};
+use crate::tell::tell;
 use crate::verify::Directory;
 use crate::{Platform, PlatformError};
 use client::Http;
@@ -373,11 +374,7 @@ impl<P: Platform> Engine<P> {
     fn publish(&mut self, stopped: Option<String>) {
         let (targets, followers) = (self.sight.targets(), self.sight.follower_targets());
         let directory = Directory { primary: self.state.primary, targets, followers };
-        self.directory.send_if_modified(|current| {
-            let changed = *current != directory;
-            *current = directory;
-            changed
-        });
+        tell(&self.directory, directory);
         let (judgement, evidence) = (self.judgement.as_ref(), self.evidence.info());
         let info = Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, evidence, stopped);
         // While writes wait, nothing is done that can be done later.

@@ -28,7 +28,6 @@ pub(crate) struct Journal {
     clock: Clock,
     pub why: String,
     pub events: VecDeque<Event>,
-    events_noted: u64,
     pub handovers: VecDeque<HandoverTiming>,
     troubles: BTreeMap<Trouble, String>,
     /// The seal that was sent and is not answered by a promotion yet.
@@ -38,12 +37,12 @@ pub(crate) struct Journal {
 impl Journal {
     pub fn new(clock: Clock) -> Self {
         let (events, handovers, troubles) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
-        Self { clock, why: String::new(), events, events_noted: 0, handovers, troubles, sealing: None }
+        Self { clock, why: String::new(), events, handovers, troubles, sealing: None }
     }
 
     pub fn event(&mut self, text: impl Into<String>) {
-        self.events_noted += 1;
-        let event = Event { number: self.events_noted, at_ms: self.clock.now_ms(), text: text.into() };
+        let number = self.events.back().map_or(0, |last| last.number) + 1;
+        let event = Event { number, at_ms: self.clock.now_ms(), text: text.into() };
         push_bounded(&mut self.events, event, EVENTS_MAX);
     }
 

@@ -26,6 +26,7 @@ mod policy;
 mod replay;
 mod report;
 mod sources;
+mod tell;
 mod verify;
 mod verify_nodes;
 

@@ -20,9 +20,19 @@ pub fn policy(evidence: &Evidence) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evidence::{Assessment, Measures, Threshold};
+    use wire::document::SIGNALS_BUILT_IN;
 
     #[test]
     fn a_document_that_says_nothing_means_the_defaults_of_the_judge() {
         assert_eq!(policy(&Evidence::default()), Policy::default());
+    }
+    #[test]
+    fn the_document_knows_every_name_that_is_taken() {
+        let everything = Measures { slow: [true; Threshold::ALL.len()], replays: true };
+        let assessment = Assessment::new(&Policy::default(), everything);
+        for signal in assessment.signals() {
+            assert!(SIGNALS_BUILT_IN.contains(&signal.name), "{}", signal.name);
+        }
     }
 }

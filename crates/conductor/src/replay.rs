@@ -5,6 +5,7 @@
 
 use crate::judged::Sides;
 use crate::observe::Target;
+use crate::tell::tell;
 use client::Http;
 use evidence::{Answer, ReplayTally};
 use parking_lot::Mutex;
@@ -82,11 +83,7 @@ impl ReplayDesk {
 
     /// `None` pauses the replays and keeps the tally.
     pub fn set(&self, plan: Option<Plan>) {
-        self.plan.send_if_modified(|current| {
-            let changed = *current != plan;
-            *current = plan;
-            changed
-        });
+        tell(&self.plan, plan);
     }
 
     /// What is known about `subject`; values that stand for themselves are given once.

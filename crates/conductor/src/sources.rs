@@ -11,6 +11,8 @@ mod webhook;
 mod tests;
 
 use crate::judged::Sides;
+use crate::tell::tell;
+use bytes::Bytes;
 use client::Http;
 use clock::Clock;
 use evidence::{Counts, SLOW_GROWTH_MAX, SignalRule, SourceSignal, Verdict};
@@ -19,6 +21,7 @@ use reading::Answer;
 use serde::Serialize;
 pub(crate) use standing::Counted;
 use standing::Standing;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -71,11 +74,7 @@ impl SourceDesk {
 
     /// `None` pauses the questions and keeps the answers.
     pub fn set(&self, question: Option<Question>) {
-        self.question.send_if_modified(|current| {
-            let changed = *current != question;
-            *current = question;
-            changed
-        });
+        tell(&self.question, question);
     }
 
     /// The signals that are judged by counts, in their order.
@@ -184,4 +183,26 @@ fn beginning(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.into(),
     }
+}
+
+/// What a file of the user's says, without the space around it. `what`: what is in it.
+fn read_file(what: &str, file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| format!("the {what} file {} cannot be read: {error}", file.display()))?;
+    Ok(text.trim().into())
+}
+
+/// Posts `body` and gives the status and the text of the answer.
+async fn post(
+    http: &Http,
+    source: &Source,
+    url: &str,
+    headers: Vec<(&str, &str)>,
+    body: impl Into<Bytes>,
+) -> Result<(u16, String), String> {
+    const ANSWER_BYTES_MAX: usize = 1 << 20;
+    let request = client::post(url, headers, body).map_err(|error| error.to_string())?;
+    let timeout = Duration::from_millis(source.timeout_ms);
+    let answer = http.whole(request, timeout, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
+    Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
 }

@@ -175,13 +175,13 @@ impl Assessment {
 
     /// Errors of live requests in a stretch in which the share stayed as it was.
     pub fn observe_errors(&mut self, candidate: Counts, active: Counts) {
-        self.judge.observe_events(self.errors, candidate, active);
+        self.judge.observe(self.errors, candidate, active);
     }
 
     /// Errors of live requests while the candidate's share is the whole.
     pub fn observe_errors_alone(&mut self, candidate: Counts) {
         if let Some(alone) = self.errors_alone {
-            self.judge.observe_trials(alone, candidate);
+            self.judge.observe(alone, candidate, Counts::default());
         }
     }
 
@@ -198,9 +198,9 @@ impl Assessment {
     /// Errors of reads that were asked of both; of those that both answered, `compared`, some found other results.
     pub fn observe_replayed_errors(&mut self, candidate: Counts, active: Counts, compared: Counts) {
         let Some(replayed) = &self.replayed else { return };
-        self.judge.observe_events(replayed.errors, candidate, active);
+        self.judge.observe(replayed.errors, candidate, active);
         if compared.requests > 0 {
-            self.judge.observe_trials(replayed.results, compared);
+            self.judge.observe(replayed.results, compared, Counts::default());
         }
     }
 
@@ -247,7 +247,7 @@ fn observe_slow(judge: &mut Judge, signals: &ByThreshold<Option<SignalId>>, cand
         if let (Some(signal), Some(of_candidate), Some(of_active)) =
             (signal, candidate.slow[position], active.slow[position])
         {
-            judge.observe_events(*signal, candidate.events(of_candidate), active.events(of_active));
+            judge.observe(*signal, candidate.events(of_candidate), active.events(of_active));
         }
     }
 }

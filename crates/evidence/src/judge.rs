@@ -67,17 +67,7 @@ impl Judge {
     }
 
     /// Requests of a stretch of time on both sides, and how many were events. The shares of the reads may have been any,
-    /// as long as they were the same during the whole stretch.
-    pub fn observe_events(&mut self, signal: SignalId, candidate: Counts, active: Counts) {
-        self.signals[signal.0].observe_events(candidate, active);
-    }
-
-    /// What happened on the candidate's side alone.
-    pub fn observe_trials(&mut self, signal: SignalId, trials: Counts) {
-        self.signals[signal.0].observe_trials(trials);
-    }
-
-    /// One of the two, as the signal's rule wants it.
+    /// as long as they were the same during the whole stretch. A signal with a limit of its own takes the candidate's only.
     pub fn observe(&mut self, signal: SignalId, candidate: Counts, active: Counts) {
         self.signals[signal.0].observe(candidate, active);
     }

@@ -169,7 +169,7 @@ impl Signal {
         }
     }
 
-    pub fn observe_events(&mut self, candidate: Counts, active: Counts) {
+    fn observe_events(&mut self, candidate: Counts, active: Counts) {
         self.count(candidate, active);
         for test in &mut self.favour {
             if let Test::Rate(harmless) = test {
@@ -200,7 +200,7 @@ impl Signal {
         both.then_some(Seen { candidate, active })
     }
 
-    pub fn observe_trials(&mut self, trials: Counts) {
+    fn observe_trials(&mut self, trials: Counts) {
         self.count(trials, Counts::default());
         for test in [&mut self.against].into_iter().chain(&mut self.favour) {
             if let Test::Rate(test) = test {

@@ -94,7 +94,7 @@ impl Watcher for OneSignal {
     fn look(&mut self, stretch: &Stretch) -> bool {
         let counts = |side: &Side| Counts { requests: side.requests, events: (self.events)(side) };
         let (candidate, active) = (counts(&stretch.candidate), counts(&stretch.active));
-        self.judge.observe_events(self.signal, candidate, active);
+        self.judge.observe(self.signal, candidate, active);
         self.judge.pass(stretch.lasted_s);
         self.judge.has_failed()
     }

@@ -5,15 +5,12 @@
 //! minutes) it takes no sample that is older than the source allows. Counters that stand still are old as well.
 
 use super::reading::{Answer, Reading, count};
-use super::{Environment, Question, beginning};
+use super::{Environment, Question, beginning, post, read_file};
 use crate::judged::Sides;
 use client::Http;
 use evidence::Counts;
 use serde::Deserialize;
-use std::time::Duration;
 use wire::document::{PrometheusSource, Source, SourceRule};
-
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 pub(super) async fn ask(
     http: &Http,
@@ -74,19 +71,14 @@ impl Server<'_> {
     /// The single value of an instant query.
     async fn value(&self, query: &str, time: Option<f64>) -> Result<f64, String> {
         let Server { http, prometheus, source } = self;
-        let token = prometheus.token_file.as_ref().map(|file| {
-            let read = std::fs::read_to_string(file);
-            read.map_err(|error| format!("the token file {} cannot be read: {error}", file.display()))
-        });
-        let authorization = token.transpose()?.map(|token| format!("Bearer {}", token.trim()));
+        let token = prometheus.token_file.as_ref().map(|file| read_file("token", file)).transpose()?;
+        let authorization = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
         headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
         headers.extend(prometheus.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let url = format!("{}/api/v1/query", prometheus.url.trim_end_matches('/'));
-        let request = client::post(&url, headers, self.form(query, time)).map_err(|error| error.to_string())?;
-        let timeout = Duration::from_millis(source.timeout_ms);
-        let answer = http.whole(request, timeout, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
-        single_value(answer.status, &answer.body).map_err(|why| format!("`{}`: {why}", beginning(query)))
+        let (status, text) = post(http, source, &url, headers, self.form(query, time)).await?;
+        single_value(status, &text).map_err(|why| format!("`{}`: {why}", beginning(query)))
     }
 }
 
@@ -118,11 +110,9 @@ struct Series {
 }
 
 /// The value of an answer that has exactly one.
-fn single_value(status: u16, body: &[u8]) -> Result<f64, String> {
-    let envelope: Envelope = serde_json::from_slice(body).map_err(|_| {
-        let text = String::from_utf8_lossy(body);
-        format!("status {status}, and no answer of the Prometheus API: `{}`", beginning(&text))
-    })?;
+fn single_value(status: u16, body: &str) -> Result<f64, String> {
+    let envelope: Envelope = serde_json::from_str(body)
+        .map_err(|_| format!("status {status}, and no answer of the Prometheus API: `{}`", beginning(body)))?;
     if envelope.status != "success" {
         return Err(format!("the server refused it: {}", beginning(&envelope.error)));
     }
@@ -162,7 +152,7 @@ mod tests {
 
     fn answer(kind: &str, result: &str) -> Result<f64, String> {
         let body = format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":{result}}}}}"#);
-        single_value(200, body.as_bytes())
+        single_value(200, &body)
     }
 
     #[test]
@@ -180,9 +170,9 @@ mod tests {
         }
         assert!(why("string", r#"[1, "a"]"#).starts_with("it is a string"));
         assert!(why("matrix", "[]").starts_with("it is a matrix"));
-        let refused = br#"{"status":"error","errorType":"bad_data","error":"parse error: unexpected end"}"#;
+        let refused = r#"{"status":"error","errorType":"bad_data","error":"parse error: unexpected end"}"#;
         assert_eq!(single_value(400, refused).unwrap_err(), "the server refused it: parse error: unexpected end");
-        let page = single_value(502, b"<html>Bad Gateway</html>").unwrap_err();
+        let page = single_value(502, "<html>Bad Gateway</html>").unwrap_err();
         assert_eq!(page, "status 502, and no answer of the Prometheus API: `<html>Bad Gateway</html>`");
     }
 

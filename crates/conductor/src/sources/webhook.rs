@@ -4,7 +4,7 @@
 //! the libraries that exist for many languages can check it.
 
 use super::reading::{Answer, read};
-use super::{Question, beginning};
+use super::{Question, beginning, post, read_file};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use client::Http;
@@ -12,10 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha2::Sha256;
 use std::path::Path;
-use std::time::Duration;
 use wire::document::{Source, WebhookSource};
-
-const ANSWER_BYTES_MAX: usize = 1 << 16;
 
 /// The body.
 #[derive(Serialize)]
@@ -50,20 +47,15 @@ pub(super) async fn ask(
     ];
     headers.extend(signature.as_deref().map(|signature| ("webhook-signature", signature)));
     headers.extend(webhook.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let request = client::post(&webhook.url, headers, body).map_err(|error| error.to_string())?;
-    let timeout = Duration::from_millis(source.timeout_ms);
-    let answer = http.whole(request, timeout, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&answer.body);
-    if !(200..300).contains(&answer.status) {
-        return Err(format!("status {}: `{}`", answer.status, beginning(&text)));
+    let (status, text) = post(http, source, &webhook.url, headers, body).await?;
+    if !(200..300).contains(&status) {
+        return Err(format!("status {status}: `{}`", beginning(&text)));
     }
     read(&text, source.rule())
 }
 
 fn secret(file: &Path) -> Result<Vec<u8>, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("the secret file {} cannot be read: {error}", file.display()))?;
-    let text = text.trim();
+    let text = read_file("secret", file)?;
     match text.strip_prefix("whsec_") {
         Some(encoded) => BASE64_STANDARD
             .decode(encoded)

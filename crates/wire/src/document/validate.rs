@@ -38,11 +38,11 @@ impl BlueGreen {
         within("spec.handover.heldWritesMax", handover.held_writes_max, 1, 1_000_000)?;
         within("spec.handover.confirmMsMax", handover.confirm_ms_max, 10, 60_000)?;
         if handover.strict && handover.acknowledge == Acknowledge::Primary {
-            return Err(DocumentError::Rule {
-                path: "spec.handover.strict".into(),
-                value: "true".into(),
-                rule: "with `acknowledge: primary` no other environment confirms anything; use `both` or `auto`".into(),
-            });
+            return Err(rule_broken(
+                "spec.handover.strict",
+                "true",
+                "with `acknowledge: primary` no other environment confirms anything; use `both` or `auto`",
+            ));
         }
         within("spec.rollout.intervalMs", self.spec.rollout.interval_ms, 10, 60_000)?;
         within("spec.rollout.silenceMsMax", self.spec.rollout.silence_ms_max, 500, 3_600_000)?;
@@ -61,11 +61,11 @@ impl BlueGreen {
         rate(&format!("{path}.fault.errors"), version.fault.errors)?;
         rate(&format!("{path}.fault.wrongResults"), version.fault.wrong_results)?;
         if self.spec.mode == Mode::Production && !version.fault.is_none() {
-            return Err(DocumentError::Rule {
-                path: format!("{path}.fault"),
-                value: "a fault switch".into(),
-                rule: "spec.mode is production; faults need `mode: development`".into(),
-            });
+            return Err(rule_broken(
+                format!("{path}.fault"),
+                "a fault switch",
+                "spec.mode is production; faults need `mode: development`",
+            ));
         }
         Ok(())
     }
@@ -77,20 +77,20 @@ impl BlueGreen {
             let path = format!("spec.rollout.steps[{position}].sharePercent");
             within(&path, u64::from(step.share_percent), 1, 100)?;
             if step.share_percent <= before {
-                return Err(DocumentError::Rule {
+                return Err(rule_broken(
                     path,
-                    value: format!("{} %", step.share_percent),
-                    rule: format!("shares must rise, and the step before has {before} %"),
-                });
+                    format!("{} %", step.share_percent),
+                    format!("shares must rise, and the step before has {before} %"),
+                ));
             }
             before = step.share_percent;
         }
         if before != 100 {
-            return Err(DocumentError::Rule {
-                path: "spec.rollout.steps".into(),
-                value: format!("a last share of {before} %"),
-                rule: "the last step must have sharePercent: 100".into(),
-            });
+            return Err(rule_broken(
+                "spec.rollout.steps",
+                format!("a last share of {before} %"),
+                "the last step must have sharePercent: 100",
+            ));
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ fn equal(path: &str, value: &str, wanted: &str) -> Result<(), DocumentError> {
     if value == wanted {
         return Ok(());
     }
-    Err(DocumentError::Rule { path: path.into(), value: format!("`{value}`"), rule: format!("it must be `{wanted}`") })
+    Err(rule_broken(path, format!("`{value}`"), format!("it must be `{wanted}`")))
 }
 
 pub(super) fn label(path: &str, value: &str) -> Result<(), DocumentError> {
@@ -138,13 +138,11 @@ pub(super) fn label(path: &str, value: &str) -> Result<(), DocumentError> {
     if good {
         return Ok(());
     }
-    Err(DocumentError::Rule {
-        path: path.into(),
-        value: format!("`{value}`"),
-        rule: format!(
-            "1 to {LABEL_LENGTH_MAX} letters, digits, `.`, `-`, `_` or `+`, beginning with a letter or digit"
-        ),
-    })
+    Err(rule_broken(
+        path,
+        format!("`{value}`"),
+        format!("1 to {LABEL_LENGTH_MAX} letters, digits, `.`, `-`, `_` or `+`, beginning with a letter or digit"),
+    ))
 }
 
 /// Checks a version label given on a command line by the rule of the document.
@@ -159,28 +157,24 @@ pub(super) fn within(path: &str, value: u64, min: u64, max: u64) -> Result<(), D
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(DocumentError::Rule {
-        path: path.into(),
-        value: value.to_string(),
-        rule: format!("a whole number from {min} to {max}"),
-    })
+    Err(rule_broken(path, value.to_string(), format!("a whole number from {min} to {max}")))
 }
 
 fn rate(path: &str, value: f64) -> Result<(), DocumentError> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule: "a number from 0 to 1".into() })
+    Err(rule_broken(path, value.to_string(), "a number from 0 to 1"))
 }
 
-pub(super) fn rule_broken(path: String, value: String, rule: &str) -> DocumentError {
-    DocumentError::Rule { path, value, rule: rule.into() }
+pub(super) fn rule_broken(path: impl Into<String>, value: impl Into<String>, rule: impl Into<String>) -> DocumentError {
+    DocumentError::Rule { path: path.into(), value: value.into(), rule: rule.into() }
 }
 
 pub(super) fn finite(path: &str, value: f64) -> Result<(), DocumentError> {
     match value.is_finite() {
         true => Ok(()),
-        false => Err(rule_broken(path.into(), value.to_string(), "a number")),
+        false => Err(rule_broken(path, value.to_string(), "a number")),
     }
 }
 
@@ -189,25 +183,23 @@ pub(super) fn between(path: &str, value: f64) -> Result<(), DocumentError> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
     }
-    let rule = "a number above 0 and below 1".into();
-    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule })
+    Err(rule_broken(path, value.to_string(), "a number above 0 and below 1"))
 }
 
 pub(super) fn at_least(path: &str, value: f64, least: f64) -> Result<(), DocumentError> {
     if value.is_finite() && value >= least {
         return Ok(());
     }
-    let rule = format!("a number of at least {least}");
-    Err(DocumentError::Rule { path: path.into(), value: value.to_string(), rule })
+    Err(rule_broken(path, value.to_string(), format!("a number of at least {least}")))
 }
 
 fn address(path: &str, value: &str) -> Result<(), DocumentError> {
     if value.parse::<std::net::SocketAddr>().is_ok() {
         return Ok(());
     }
-    Err(DocumentError::Rule {
-        path: path.into(),
-        value: format!("`{value}`"),
-        rule: "an address with a port, such as 127.0.0.1:8080 (port 0 picks a free one)".into(),
-    })
+    Err(rule_broken(
+        path,
+        format!("`{value}`"),
+        "an address with a port, such as 127.0.0.1:8080 (port 0 picks a free one)",
+    ))
 }

@@ -50,7 +50,7 @@ impl Source {
         let given = given.into_iter().filter(|given| *given).count();
         if given != 1 {
             let rule = "exactly one of `prometheus`, `webhook` and `command`";
-            return Err(rule_broken(path.into(), format!("a source with {given} of them"), rule));
+            return Err(rule_broken(path, format!("a source with {given} of them"), rule));
         }
         self.validate_rule(path)?;
         if let Some(prometheus) = &self.prometheus {
@@ -62,7 +62,7 @@ impl Source {
         if let Some(command) = &self.command
             && command.program.trim().is_empty()
         {
-            return Err(rule_broken(format!("{path}.command.program"), "``".into(), "the name or path of a program"));
+            return Err(rule_broken(format!("{path}.command.program"), "``", "the name or path of a program"));
         }
         within(&format!("{path}.failuresInARow"), u64::from(self.failures_in_a_row), 1, 1_000)?;
         within(&format!("{path}.intervalMs"), self.interval_ms, 100, 3_600_000)?;
@@ -76,7 +76,7 @@ impl Source {
         let rules = [self.ratio_max.is_some(), self.rate_max.is_some(), value];
         if rules.into_iter().filter(|given| *given).count() > 1 {
             let rule = "`ratioMax`, `rateMax`, or `min` and `max`: a signal is judged by one of them";
-            return Err(rule_broken(path.into(), "more than one rule".into(), rule));
+            return Err(rule_broken(path, "more than one rule", rule));
         }
         if let Some(ratio_max) = self.ratio_max {
             at_least(&format!("{path}.ratioMax"), ratio_max, 1.0)?;
@@ -115,23 +115,19 @@ impl PrometheusSource {
                     return Err(rule_broken(path, format!("`{query}`"), rule));
                 }
                 Some(query) => validate_query(&path, query, matches!(rule, SourceRule::Ratio { .. }))?,
-                None if wanted => return Err(rule_broken(path, "no query".into(), "a PromQL expression is needed")),
+                None if wanted => return Err(rule_broken(path, "no query", "a PromQL expression is needed")),
                 None => (),
             }
         }
         if rule == SourceRule::Verdict {
-            return Err(rule_broken(
-                path.into(),
-                "a value without a bound".into(),
-                "beside `prometheus`, `min` or `max`",
-            ));
+            return Err(rule_broken(path, "a value without a bound", "beside `prometheus`, `min` or `max`"));
         }
         Ok(())
     }
 }
 
 fn validate_query(path: &str, query: &str, compares: bool) -> Result<(), DocumentError> {
-    let broken = |rule: &str| Err(rule_broken(path.into(), format!("`{query}`"), rule));
+    let broken = |rule: &str| Err(rule_broken(path, format!("`{query}`"), rule));
     if query.trim().is_empty() {
         return broken("a PromQL expression is needed");
     }
@@ -162,5 +158,5 @@ fn url(path: &str, value: &str) -> Result<(), DocumentError> {
     if good {
         return Ok(());
     }
-    Err(rule_broken(path.into(), format!("`{value}`"), "an address such as http://prometheus:9090"))
+    Err(rule_broken(path, format!("`{value}`"), "an address such as http://prometheus:9090"))
 }

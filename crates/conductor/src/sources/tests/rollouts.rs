@@ -58,6 +58,9 @@ async fn and_lets_a_good_one_pass() {
     assert_eq!(info.history[0].outcome, Outcome::Promoted, "{}", info.history[0].reason);
     let passed = info.events.iter().any(|event| event.text.contains("gets 100 % of the reads"));
     assert!(passed, "{:#?}", info.events);
+    let evidence = stage.conductor.report().unwrap().evidence.clone().unwrap();
+    let signal = evidence.signals.iter().find(|signal| signal.name == "mine").unwrap();
+    assert!(signal.candidate.requests > 0 && signal.active.requests > 0, "its counts were taken in: {signal:?}");
 }
 
 #[tokio::test]
