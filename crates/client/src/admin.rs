@@ -7,8 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, BUCKET_SUM_BYTES, BUCKETS, Confirm, Confirmed, Digest, Epoch,
-    EpochCall, Follow, ListedRecords, Lsn, Marker, NodeState, Promote, ProveFollow, RecordsIn, Rehash, Replay,
-    Replayed, ResumeCall, SampledReads, Sealed,
+    EpochCall, Follow, ListedRecords, Lsn, MakeFaults, Marker, NodeState, Promote, ProveFollow, RecordsIn, Rehash,
+    Replay, Replayed, ResumeCall, SampledReads, Sealed, Shed,
 };
 use wire::headers::RECORD_FORMAT;
 use wire::snapshot::Resume;
@@ -93,6 +93,14 @@ impl Admin {
 
     pub async fn confirm(&self, call: &Confirm) -> Result<Confirmed, CallError> {
         self.post("confirm", call).await
+    }
+
+    pub async fn shed(&self, shed: bool) -> Result<NodeState, CallError> {
+        self.post("shed", &Shed { shed }).await
+    }
+
+    pub async fn fault(&self, faults: &str) -> Result<NodeState, CallError> {
+        self.post("fault", &MakeFaults { faults: faults.into() }).await
     }
 
     pub async fn marker(&self) -> Result<Marker, CallError> {

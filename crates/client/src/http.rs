@@ -6,7 +6,11 @@ use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,16 +96,19 @@ impl Http {
         Self { transport: Transport::Tcp(builder().build(connector())) }
     }
 
-    /// Speaks `https` as well, and trusts whom the machine trusts: its own certificates, or those of the file that the variable
-    /// `SSL_CERT_FILE` names.
+    /// Speaks `https` as well, and trusts the certificates in `ca_file` (PEM) and no others; without one, whom the machine trusts:
+    /// its own certificates, or those of the file that the variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// When the machine has no certificates.
-    pub fn with_tls() -> std::io::Result<Self> {
+    /// When the file cannot be read or has no certificate, or the machine has none.
+    pub fn with_tls(ca_file: Option<&Path>) -> std::io::Result<Self> {
         let mut connector = connector();
         connector.enforce_http(false);
-        let connector =
-            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().wrap_connector(connector);
+        let tls = match ca_file {
+            Some(file) => HttpsConnectorBuilder::new().with_tls_config(trusting(file)?),
+            None => HttpsConnectorBuilder::new().with_native_roots()?,
+        };
+        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
         Ok(Self { transport: Transport::Tls(builder().build(connector)) })
     }
 
@@ -181,6 +188,21 @@ fn connector() -> HttpConnector {
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector
+}
+
+/// Trusts the certificates of this file.
+fn trusting(ca_file: &Path) -> std::io::Result<ClientConfig> {
+    let odd = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    let found = CertificateDer::pem_file_iter(ca_file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| match error {
+        pem::Error::Io(error) => error,
+        error => odd(error.to_string()),
+    })?;
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(found).0 == 0 {
+        return Err(odd("it has no certificate (PEM)".into()));
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 fn builder() -> hyper_util::client::legacy::Builder {

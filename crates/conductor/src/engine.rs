@@ -9,7 +9,9 @@ use crate::handle::{CommandError, StartError};
 use crate::info::Info;
 use crate::journal::{Journal, Trouble};
 use crate::observe::Sight;
-use crate::report::{Report, Reporter};
+use crate::phase_time::PhaseTime;
+use crate::report::{Gathered, Report, Reporter};
+use crate::shed::shed;
 use crate::tell::tell;
 use crate::verify::Directory;
 use crate::{Platform, PlatformError};
@@ -30,6 +32,8 @@ const PAUSE_HANDING_OVER: Duration = Duration::from_millis(10);
 const PAUSE_STABLE: Duration = Duration::from_millis(200);
 /// While writes wait, the platform is looked at and told again only this often.
 const PLATFORM_EVERY: Duration = Duration::from_millis(500);
+/// The clock jumped when it is further than this from the time that went by.
+const CLOCK_JUMP: Duration = Duration::from_secs(5);
 /// Longest time that a stop waits for writes to be let go.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
@@ -47,6 +51,9 @@ pub(crate) struct Engine<P> {
     document: BlueGreen,
     http: Http,
     clock: Clock,
+    phase_time: PhaseTime,
+    /// A jump of the clock was told, in this rollout.
+    jump_told: bool,
     state: State,
     /// A state whose store failed: it may or may not be durable.
     doubtful: Option<State>,
@@ -83,6 +90,8 @@ impl<P: Platform> Engine<P> {
             platform,
             document,
             http,
+            phase_time: PhaseTime::new(clock.clone()),
+            jump_told: false,
             clock,
             state,
             doubtful,
@@ -135,7 +144,7 @@ impl<P: Platform> Engine<P> {
                 }
             }
             while let Ok(ask) = asks.try_recv() {
-                self.answer(ask).await?;
+                seen |= self.answer(ask).await? && self.sight.has_looked();
             }
             if !seen {
                 self.look().await;
@@ -149,7 +158,8 @@ impl<P: Platform> Engine<P> {
             }
             tokio::select! {
                 ask = asks.recv() => match ask {
-                    Some(ask) => self.answer(ask).await?,
+                    // What was seen last is enough to begin: a look may have to wait for a node that does not answer.
+                    Some(ask) => seen |= self.answer(ask).await? && self.sight.has_looked(),
                     None => return Ok(()),
                 },
                 _ = stop.changed() => (),
@@ -176,7 +186,27 @@ impl<P: Platform> Engine<P> {
     async fn look(&mut self) {
         match self.hurries() {
             true => self.sight.glance(&*self.platform, &self.http, &mut self.journal, PLATFORM_EVERY).await,
-            false => self.sight.look(&*self.platform, &self.http, &mut self.journal).await,
+            false => {
+                let moving = matches!(self.state.phase, Phase::HandingOver { .. } | Phase::RollingBack { .. });
+                self.sight.look(&*self.platform, &self.http, &mut self.journal, moving).await;
+            }
+        }
+    }
+
+    /// Follows the clock while nothing is under way; says so when it jumps while something is.
+    fn mind_the_clock(&mut self) {
+        if self.state.phase == Phase::Stable {
+            self.phase_time.follow_clock();
+            self.jump_told = false;
+        } else if !self.jump_told
+            && let Some(moved_ms) = self.phase_time.clock_moved(CLOCK_JUMP)
+        {
+            self.jump_told = true;
+            let (seconds, where_to) = (moved_ms.unsigned_abs() / 1_000, if moved_ms > 0 { "ahead" } else { "back" });
+            let text = format!(
+                "this machine's clock went {where_to} by {seconds} s; phases go on by the time that really passes"
+            );
+            self.journal.event(text);
         }
     }
 
@@ -186,7 +216,8 @@ impl<P: Platform> Engine<P> {
             return Ok(false);
         }
         let observation = self.observation().await;
-        let decision = decide(&self.document.spec, &self.state, &observation, self.clock.now_ms());
+        self.mind_the_clock();
+        let decision = decide(&self.document.spec, &self.state, &observation, self.phase_time.now_ms());
         self.judgement = Some(observation.judgement);
         let changed = decision.state != self.state;
         let proven = match changed {
@@ -203,7 +234,11 @@ impl<P: Platform> Engine<P> {
         // Writes that wait do not wait for those who only follow.
         let led = match self.hurries() {
             true => false,
-            false => apply_followers(&decision.world, &mut self.sight, &self.http, &mut self.journal).await,
+            false => {
+                let (world, sight, journal) = (&decision.world, &mut self.sight, &mut self.journal);
+                let led = apply_followers(world, sight, &self.http, journal).await;
+                led | shed(&*self.platform, world, sight, &self.http, journal).await
+            }
         };
         let proven = prove_way_back(&decision.world, &mut self.sight, &self.http, &mut self.journal).await;
         let compared = self.compare_at_seal().await;
@@ -336,16 +371,20 @@ impl<P: Platform> Engine<P> {
     fn hold_ends(&self) -> Instant {
         let hold_ms_max = self.document.spec.handover.hold_ms_max;
         let held_ms = match &self.state.phase {
-            Phase::HandingOver { since_ms, .. } => self.clock.now_ms().saturating_sub(*since_ms),
+            Phase::HandingOver { since_ms, .. } => self.phase_time.now_ms().saturating_sub(*since_ms),
             _ => 0,
         };
         Instant::now() + Duration::from_millis(hold_ms_max.saturating_sub(held_ms))
     }
 
-    async fn answer(&mut self, ask: Ask) -> Result<(), Fatal> {
+    /// True when it was obeyed.
+    async fn answer(&mut self, ask: Ask) -> Result<bool, Fatal> {
         let Ask { command: wish, reply } = ask;
         let (answer, end) = match self.try_to_obey(&wish).await {
-            Ok(answer) => (answer, Ok(())),
+            Ok(answer) => {
+                let obeyed = answer.is_ok();
+                (answer, Ok(obeyed))
+            }
             Err(Fatal(why)) => (Err(CommandError::Stopped(why.clone())), Err(Fatal(why))),
         };
         // Who asked may have gone away meanwhile.
@@ -358,7 +397,7 @@ impl<P: Platform> Engine<P> {
         if !self.settle_doubt().await? {
             return Ok(Err(not_stored(&self.journal)));
         }
-        let next = match command(&self.document.spec, &self.state, wish, self.clock.now_ms()) {
+        let next = match command(&self.document.spec, &self.state, wish, self.phase_time.now_ms()) {
             Ok(next) => next,
             Err(refused) => return Ok(Err(refused.into())),
         };
@@ -379,7 +418,8 @@ impl<P: Platform> Engine<P> {
         let info = Info::of(&self.document, &self.state, &self.sight, &self.journal, judgement, evidence, stopped);
         // While writes wait, nothing is done that can be done later.
         if !self.state.phase.holds_writes() {
-            self.reporter.note(&self.state, &info, || self.evidence.latency(), self.clock.now_ms());
+            let gathered = || Gathered { evidence: self.evidence.info(), latency: self.evidence.latency() };
+            self.reporter.note(&self.state, &info, gathered, self.clock.now_ms());
         }
         self.info.send_replace(info);
     }

@@ -1,11 +1,10 @@
 //! Turns counters into verdicts: of live reads by the router or the nodes, of replayed ones by their task.
 
-use crate::TrafficCounts;
 use crate::data_check::DataCheck;
 use crate::info::EvidenceInfo;
 use crate::judged::{Judged, Live, Part, Sides};
 use crate::observe::Sight;
-use crate::policy::policy;
+use crate::policy::{policy, result_rules};
 use crate::replay::{Place, Plan, ReplayDesk, Subject};
 use crate::sources::{Environment, Question, SourceDesk};
 use crate::verify::Directory;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wire::admin::Role;
 use wire::document::{BlueGreen, Evidence, Source, SourceRule, Spec};
-use wire::{ByColour, Colour, Latency};
+use wire::{Colour, Latency};
 
 /// After this time without a single live read, nobody reads yet, and there is nothing to compare.
 const NO_READS_AFTER: Duration = Duration::from_secs(5);
@@ -70,7 +69,7 @@ impl EvidenceSource {
                 active,
                 candidate_serves: *world.reads.get(candidate) > 50,
                 per_second: spec.evidence.replays_per_second,
-                overlap_min: spec.evidence.overlap_min,
+                rules: result_rules(&spec.evidence),
             }),
             _ => None,
         };
@@ -119,7 +118,7 @@ impl EvidenceSource {
 
     /// The numbers behind the verdicts; `None` when no rollout is judged.
     pub fn info(&self) -> Option<EvidenceInfo> {
-        self.judged.as_ref().map(|judged| EvidenceInfo::of(judged.assessment()))
+        self.judged.as_ref().map(|judged| EvidenceInfo::of(judged.assessment(), judged.likeness))
     }
 
     /// Latencies of live reads in the rollout that is judged, where they are measured.
@@ -162,23 +161,13 @@ fn part(state: &State) -> Option<Part> {
     Some(Part { subject: Subject { run, place }, share_percent, step })
 }
 
-/// The router's counters; where it does not count, the nodes' own.
+/// Counters and latencies as they are now.
 fn live(state: &State, sight: &Sight, candidate: Colour) -> Live {
-    let counts = sight.traffic.unwrap_or_else(|| {
-        ByColour::from_fn(|colour| {
-            let counters = sight.node(colour).map(|node| node.counters).unwrap_or_default();
-            TrafficCounts { reads: counters.reads, read_errors: counters.read_errors }
-        })
-    });
+    let counts = sight.live_counts();
     let share_percent = part(state).map_or(0, |part| part.share_percent);
-    let sides =
-        |of: &ByColour<TrafficCounts>| Sides { candidate: *of.get(candidate), active: *of.get(candidate.other()) };
     Live {
-        counts: sides(&counts),
-        latency: sight.read_latency.as_ref().map(|latency| Sides {
-            candidate: latency.get(candidate).clone(),
-            active: latency.get(candidate.other()).clone(),
-        }),
+        counts: Sides::of(&counts, candidate),
+        latency: sight.live_latency().map(|latency| Sides::of(&latency, candidate)),
         confirmed: sight.reads_in_effect.map(|shares| *shares.get(candidate) == share_percent),
     }
 }

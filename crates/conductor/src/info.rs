@@ -3,7 +3,7 @@
 use crate::TrafficCounts;
 use crate::journal::Journal;
 use crate::observe::Sight;
-use evidence::{Assessment, Counts, Verdict, finite_e};
+use evidence::{Assessment, Counts, Likeness, Verdict, finite_e};
 use rollout::{Confirmation, Judgement, NodeObservation, Phase, Record, Run, State, World};
 use serde::{Deserialize, Serialize};
 use wire::admin::{AcknowledgeState, Epoch, Lsn, Role, SetAside};
@@ -46,7 +46,7 @@ pub struct Info {
     /// Whose disk `confirmation` is about.
     #[serde(default)]
     pub confirmer: Option<Member>,
-    /// Live reads since the router started; `None`: it does not count.
+    /// Live reads since the router started, or, where it does not count them, since the conductor did.
     pub traffic: Option<ByColour<TrafficCounts>>,
     /// What the evidence says about the current phase; empty when nothing is judged.
     pub verdicts: Vec<Verdict>,
@@ -75,6 +75,9 @@ pub struct EvidenceInfo {
     /// At which the candidate fails.
     pub e_needed: f64,
     pub signals: Vec<SignalInfo>,
+    /// What the results of searches replayed in this phase were like.
+    #[serde(default)]
+    pub results: Likeness,
 }
 
 /// One signal.
@@ -93,7 +96,7 @@ pub struct SignalInfo {
 }
 
 impl EvidenceInfo {
-    pub(crate) fn of(assessment: &Assessment) -> Self {
+    pub(crate) fn of(assessment: &Assessment, results: Likeness) -> Self {
         let (ln_e, ln_e_needed) = assessment.ln_e();
         let signals = assessment.signals().map(|signal| SignalInfo {
             name: signal.name.into(),
@@ -103,7 +106,7 @@ impl EvidenceInfo {
             e_for: finite_e(signal.ln_e_for),
             active_is_worse: signal.active_is_worse,
         });
-        Self { e_value: finite_e(ln_e), e_needed: finite_e(ln_e_needed), signals: signals.collect() }
+        Self { e_value: finite_e(ln_e), e_needed: finite_e(ln_e_needed), signals: signals.collect(), results }
     }
 }
 
@@ -223,7 +226,7 @@ impl Info {
                 others.map(|member| FollowerInfo { member, node: node_info(sight, member) }).collect()
             }),
             confirmer: Some(state.confirmer()),
-            traffic: sight.traffic,
+            traffic: Some(sight.live_counts()),
             verdicts,
             evidence: evidence.filter(|_| judged),
             run: state.run.clone(),

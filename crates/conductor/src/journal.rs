@@ -20,6 +20,8 @@ pub(crate) enum Trouble {
     Role(Colour),
     /// A node that is not the head of its environment.
     Follower(Member),
+    /// Clients of a node could not be sent elsewhere.
+    Shed(Member),
     Proof,
     Digest,
 }
@@ -123,7 +125,8 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
 
 /// The sentence without its numbers.
 fn shape(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit() && *c != ',').collect()
+    let plain: String = text.chars().filter(|c| !c.is_ascii_digit() && !matches!(c, '.' | ',')).collect();
+    plain.replace(" ms", " s").replace(" min", " s")
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use crate::TrafficCounts;
 use crate::replay::{Board, Place, Subject};
 use crate::sources::Counted;
 use evidence::{
-    Assessment, ByThreshold, Counts, Measures, Policy, ReplayTally, Side, SourceSignal, Threshold, Verdict, group,
+    Assessment, ByThreshold, Counts, Likeness, Measures, Policy, ReplayTally, Side, SourceSignal, Threshold, Verdict,
+    group,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
-use wire::Latency;
 use wire::latency::bucket_of;
+use wire::{ByColour, Colour, Latency};
 
 /// How long slow answers are gathered before they are judged: those of one pause of a process belong together.
 const SLOW_STRETCH: Duration = Duration::from_secs(1);
@@ -34,6 +35,13 @@ pub(crate) struct Part {
 pub struct Sides<T> {
     pub candidate: T,
     pub active: T,
+}
+
+impl<T: Clone> Sides<T> {
+    pub(crate) fn of(colours: &ByColour<T>, candidate: Colour) -> Self {
+        let active = candidate.other();
+        Self { candidate: colours.get(candidate).clone(), active: colours.get(active).clone() }
+    }
 }
 
 /// What was counted of live reads when it was looked at.
@@ -60,8 +68,9 @@ pub(crate) struct Judged {
     sources: Vec<Counted>,
     /// Live reads since the part began.
     pub reads: Sides<u64>,
-    /// Replayed reads since the place began.
+    /// Replayed reads since the place began, and what their results were like.
     pub replays: u64,
+    pub likeness: Likeness,
 }
 
 impl Judged {
@@ -89,6 +98,7 @@ impl Judged {
             sources: vec![Counted::default(); sources.len()],
             reads: Sides::default(),
             replays: 0,
+            likeness: Likeness::default(),
         };
         judged.fix_thresholds(now);
         judged
@@ -97,7 +107,7 @@ impl Judged {
     /// Another part of the same rollout.
     pub fn turn_to(&mut self, part: Part, live: &Live, now: Instant) {
         if part.subject != self.part.subject {
-            (self.tally, self.replays) = (ReplayTally::default(), 0);
+            (self.tally, self.replays, self.likeness) = (ReplayTally::default(), 0, Likeness::default());
         }
         self.flush(now);
         self.assessment.begin_step();
@@ -146,7 +156,7 @@ impl Judged {
 
     fn observe_replays(&mut self, board: Board, now: Instant) {
         let new = board.tally.since(&self.tally);
-        (self.tally, self.replays) = (board.tally, board.tally.replays);
+        (self.tally, self.replays, self.likeness) = (board.tally, board.tally.replays, board.likeness);
         let errors = |events| Counts { requests: new.replays, events };
         let compared = Counts { requests: new.compared, events: new.bad };
         self.assessment.observe_replayed_errors(errors(new.candidate_errors), errors(new.active_errors), compared);

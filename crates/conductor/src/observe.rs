@@ -2,6 +2,7 @@
 //! for a bounded one, so that one that hangs does not hold up the others.
 
 use crate::journal::{Journal, Trouble};
+use crate::node_reads::NodeReads;
 use crate::{Platform, PlatformObservation, TrafficCounts, WorkloadObservation};
 use client::{Admin, Http};
 use rollout::{FollowerObservation, NodeObservation};
@@ -39,8 +40,10 @@ pub(crate) struct Sight {
     /// Every node that the platform knows of, by its number.
     members: ByColour<Vec<Seen>>,
     pub reads_in_effect: Option<ByColour<u8>>,
+    /// As the router counts and measures, where it does.
     pub traffic: Option<ByColour<TrafficCounts>>,
     pub read_latency: Option<ByColour<Latency>>,
+    node_reads: NodeReads,
     pub digest_at: ByColour<Option<(Lsn, String)>>,
     pub way_back: Option<(Colour, Result<(), String>)>,
     platform_seen: Option<Instant>,
@@ -55,12 +58,13 @@ pub(crate) struct Seen {
     pub lsn_heard: Lsn,
     /// When it answered last.
     answered: Instant,
+    heard: bool,
 }
 
 impl Seen {
     fn nothing() -> Self {
         let node = NodeObservation::Silent { why: "it was not asked yet".into() };
-        Self { target: None, node, lsn_heard: 0, answered: Instant::now() }
+        Self { target: None, node, lsn_heard: 0, answered: Instant::now(), heard: false }
     }
 
     pub fn state(&self) -> Option<&NodeState> {
@@ -70,8 +74,13 @@ impl Seen {
         }
     }
 
+    /// It answered at least once since it was started.
+    pub fn was_heard(&self) -> bool {
+        self.heard
+    }
+
     /// How long it has not answered, ms.
-    fn silent_ms(&self) -> u64 {
+    pub fn silent_ms(&self) -> u64 {
         match self.state() {
             Some(_) => 0,
             None => self.answered.elapsed().as_millis() as u64,
@@ -87,16 +96,18 @@ impl Sight {
             reads_in_effect: None,
             traffic: None,
             read_latency: None,
+            node_reads: NodeReads::default(),
             digest_at: ByColour::new(None, None),
             way_back: None,
             platform_seen: None,
         }
     }
 
-    /// Looks at the platform and at all nodes.
-    pub async fn look<P: Platform>(&mut self, platform: &P, http: &Http, journal: &mut Journal) {
+    /// Looks at the platform and at all nodes. `moving`: traffic or the right to write is on its way, so nobody waits long for
+    /// those that did not answer the last time either.
+    pub async fn look<P: Platform>(&mut self, platform: &P, http: &Http, journal: &mut Journal, moving: bool) {
         self.look_at_platform(platform, journal).await;
-        self.look_at_nodes(http, NODE_TIMEOUT, true).await;
+        self.look_at_nodes(http, NODE_TIMEOUT, if moving { NODE_TIMEOUT_HURRIED } else { NODE_TIMEOUT }, true).await;
     }
 
     /// Looks at the heads only, and at the platform only when that was not done for a while.
@@ -110,7 +121,12 @@ impl Sight {
         if self.platform_seen.is_none_or(|seen| seen.elapsed() >= platform_at_least_every) {
             self.look_at_platform(platform, journal).await;
         }
-        self.look_at_nodes(http, NODE_TIMEOUT_HURRIED, false).await;
+        self.look_at_nodes(http, NODE_TIMEOUT_HURRIED, NODE_TIMEOUT_HURRIED, false).await;
+    }
+
+    /// The platform was looked at once.
+    pub fn has_looked(&self) -> bool {
+        self.platform_seen.is_some()
     }
 
     async fn look_at_platform<P: Platform>(&mut self, platform: &P, journal: &mut Journal) {
@@ -135,14 +151,16 @@ impl Sight {
     }
 
     /// Asks all at the same time; a follower that hangs shall not hold up a decision as long as a head may.
-    async fn look_at_nodes(&mut self, http: &Http, timeout: Duration, all: bool) {
+    async fn look_at_nodes(&mut self, http: &Http, timeout: Duration, timeout_silent: Duration, all: bool) {
         let mut asked = JoinSet::new();
         for member in self.all().collect::<Vec<_>>() {
             let is_head = self.is_head(member);
             let Some(target) = self.seen(member).and_then(|seen| seen.target.clone()).filter(|_| all || is_head) else {
                 continue;
             };
-            let (http, timeout) = (http.clone(), if is_head { timeout } else { NODE_TIMEOUT_HURRIED });
+            let answered = self.seen(member).is_some_and(|seen| seen.state().is_some());
+            let of_head = if answered { timeout } else { timeout_silent };
+            let (http, timeout) = (http.clone(), if is_head { of_head } else { NODE_TIMEOUT_HURRIED });
             asked.spawn(async move { (member, target.admin(&http, timeout).state().await) });
         }
         while let Some(answer) = asked.join_next().await {
@@ -160,10 +178,13 @@ impl Sight {
 
     /// A node said how it is: in a look, or as the answer to a call.
     pub fn saw(&mut self, member: Member, state: NodeState) {
+        if self.target_of(member).is_some() {
+            self.node_reads.hear(member, &state);
+        }
         let Some(seen) = self.seen_mut(member) else { return };
         let Some(target) = &seen.target else { return };
         seen.lsn_heard = seen.lsn_heard.max(state.lsn);
-        seen.answered = Instant::now();
+        (seen.answered, seen.heard) = (Instant::now(), true);
         let announced = match (&state.feed, &state.role) {
             (Some(feed), Role::Follower { primary, .. }) => Some((feed.primary_lsn, primary.clone())),
             _ => None,
@@ -259,6 +280,16 @@ impl Sight {
         })
     }
 
+    /// Live reads, by the router, or else by the nodes.
+    pub fn live_counts(&self) -> ByColour<TrafficCounts> {
+        self.traffic.unwrap_or_else(|| self.node_reads.counts())
+    }
+
+    /// Latencies of live reads, by the router, or else by the nodes; `None` where nobody measures any.
+    pub fn live_latency(&self) -> Option<ByColour<Latency>> {
+        self.read_latency.clone().or_else(|| self.node_reads.latency())
+    }
+
     pub fn lsn_heard(&self) -> ByColour<Lsn> {
         ByColour::from_fn(|colour| self.seen(self.head(colour)).map_or(0, |seen| seen.lsn_heard))
     }
@@ -275,7 +306,15 @@ impl Seen {
         match workload {
             WorkloadObservation::Running { version, peer, admin_token } => {
                 let (version, peer) = (version.clone(), peer.clone());
+                // Another process speaks at another place, and has yet to say something.
+                self.heard &= self.target.as_ref().is_some_and(|target| target.peer == peer);
                 self.target = Some(Target { version, peer, admin_token: admin_token.clone() });
+            }
+            WorkloadObservation::Starting { version, why } => {
+                let why = format!("version {version} is being started: {why}");
+                // Whoever speaks next is another process, and has yet to say something.
+                self.heard = false;
+                (self.target, self.node) = (None, NodeObservation::Silent { why });
             }
             WorkloadObservation::Stopped => (self.target, self.node) = (None, NodeObservation::Stopped),
             WorkloadObservation::Crashed { version, why } => {

@@ -4,7 +4,7 @@ use rollout::{State, World};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use wire::admin::Peer;
-use wire::{ByColour, Colour, Latency};
+use wire::{ByColour, Colour, Latency, Member};
 
 /// A place where two environments run. Only a platform changes the world outside the nodes.
 pub trait Platform: Send + Sync + 'static {
@@ -17,6 +17,17 @@ pub trait Platform: Send + Sync + 'static {
     /// Starts, restarts and stops workloads so that each environment runs the wanted version, and sets the router's
     /// shares. Idempotent; returns when what can be done at once is done, without waiting for readiness.
     fn apply(&self, world: &World) -> impl Future<Output = Result<(), PlatformError>> + Send;
+
+    /// Clients' connections end at the nodes, so those of a side that is no longer asked have to be ended there.
+    fn clients_reach_nodes(&self) -> bool {
+        false
+    }
+
+    /// Ends the process of a node that does not answer, and with it the connections that its clients wait on; another one is
+    /// started in its place. Only where clients reach nodes.
+    fn end_process(&self, _member: Member) -> impl Future<Output = Result<(), PlatformError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// What runs now.
     fn observe(&self) -> impl Future<Output = Result<PlatformObservation, PlatformError>> + Send;
@@ -49,6 +60,8 @@ pub enum WorkloadObservation {
     Stopped,
     /// A process of `version` runs (or is starting) and its node speaks at `peer`.
     Running { version: String, peer: Peer, admin_token: String },
+    /// A process of `version` is on its way, and nobody knows yet where its node will speak. `why`: what it waits for.
+    Starting { version: String, why: String },
     /// The process ended by itself; the platform starts it again after a pause.
     Crashed { version: String, why: String },
 }

@@ -1,6 +1,6 @@
 //! What the document says about evidence, as the judge reads it.
 
-use evidence::Policy;
+use evidence::{Policy, ResultRules};
 use wire::document::{Evidence, LatencyRatios};
 
 /// The judge's part of the document's `spec.evidence`.
@@ -17,6 +17,12 @@ pub fn policy(evidence: &Evidence) -> Policy {
     }
 }
 
+/// When the document calls a replayed search bad.
+pub(crate) fn result_rules(evidence: &Evidence) -> ResultRules {
+    let Evidence { overlap_min, rank_correlation_min, score_drift_max, .. } = *evidence;
+    ResultRules { overlap_min, rank_correlation_min, score_drift_max }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +33,7 @@ mod tests {
     fn a_document_that_says_nothing_means_the_defaults_of_the_judge() {
         assert_eq!(policy(&Evidence::default()), Policy::default());
     }
+
     #[test]
     fn the_document_knows_every_name_that_is_taken() {
         let everything = Measures { slow: [true; Threshold::ALL.len()], replays: true };

@@ -7,7 +7,7 @@ use crate::judged::Sides;
 use crate::observe::Target;
 use crate::tell::tell;
 use client::Http;
-use evidence::{Answer, ReplayTally};
+use evidence::{Answer, Likeness, ReplayTally, ResultRules};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
     /// The candidate serves the larger share, so its sample comes first.
     pub candidate_serves: bool,
     pub per_second: u64,
-    pub overlap_min: f64,
+    pub rules: ResultRules,
 }
 
 /// What was seen so far.
@@ -58,6 +58,7 @@ pub(crate) struct Plan {
 pub(crate) struct Board {
     pub subject: Option<Subject>,
     pub tally: ReplayTally,
+    pub likeness: Likeness,
     /// Time that each node took for an answer.
     pub latency: Sides<Latency>,
     /// Of searches that were also answered exactly, since this was last asked for.
@@ -150,7 +151,9 @@ async fn replay(http: &Http, plan: &Plan, board: &Mutex<Board>) {
             {
                 let asked = Instant::now();
                 if let Some(lost) = recall_lost(http, plan, read, candidate, active).await {
-                    board.lock().recall_lost.push(lost);
+                    let mut board = board.lock();
+                    board.recall_lost.push(lost);
+                    board.likeness.recall_lost.add(lost);
                 }
                 exact_after = Instant::now() + asked.elapsed() * EXACT_REST;
             }
@@ -163,7 +166,8 @@ async fn replay(http: &Http, plan: &Plan, board: &Mutex<Board>) {
 
 fn note(board: &Mutex<Board>, plan: &Plan, read: &Replay, candidate: Option<&Replayed>, active: Option<&Replayed>) {
     let mut board = board.lock();
-    board.tally.add(answer(candidate), answer(active), read.top_k, plan.overlap_min);
+    board.tally.add(answer(candidate), answer(active), read.top_k, &plan.rules);
+    board.likeness.add(&answer(candidate), &answer(active));
     // The nodes' own time: the way to them says nothing about them.
     if let (Some(candidate), Some(active)) = (candidate, active) {
         board.latency.candidate.record(candidate.latency_us);

@@ -44,6 +44,13 @@ pub struct Moment {
     pub read_errors: Sides<u64>,
 }
 
+/// What the judge knows: also in the moment in which it decided, and the rollout goes on to something that judges nothing.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    pub evidence: Option<EvidenceInfo>,
+    pub latency: Option<Sides<Latency>>,
+}
+
 /// Writes the report of the rollout under way; the last one stays until the next begins.
 pub(crate) struct Reporter {
     report: watch::Sender<Option<Arc<Report>>>,
@@ -62,9 +69,9 @@ impl Reporter {
     }
 
     /// Takes in where everything stands.
-    pub fn note(&mut self, state: &State, info: &Info, latency: impl Fn() -> Option<Sides<Latency>>, now_ms: u64) {
+    pub fn note(&mut self, state: &State, info: &Info, gathered: impl Fn() -> Gathered, now_ms: u64) {
         match &state.run {
-            Some(run) => self.go_on(run, info, latency, now_ms),
+            Some(run) => self.go_on(run, info, gathered, now_ms),
             None => self.finish(state, info),
         }
         // Those of a look that is not told yet are told with the next one.
@@ -73,7 +80,7 @@ impl Reporter {
         }
     }
 
-    fn go_on(&mut self, run: &Run, info: &Info, latency: impl Fn() -> Option<Sides<Latency>>, now_ms: u64) {
+    fn go_on(&mut self, run: &Run, info: &Info, gathered: impl Fn() -> Gathered, now_ms: u64) {
         let phase = phase_name(&info.phase);
         let current = self.report.borrow().clone();
         // A version that was promoted and is taken back later has the same number.
@@ -95,7 +102,8 @@ impl Reporter {
             }
         };
         report.run = run.clone();
-        report.moments.push(moment(run, info, phase, now_ms));
+        let Gathered { evidence, latency } = gathered();
+        report.moments.push(moment(run, info, evidence.as_ref(), phase, now_ms));
         if report.moments.len() > MOMENTS_MAX {
             let mut position = 0;
             report.moments.retain(|_| {
@@ -106,10 +114,8 @@ impl Reporter {
         }
         report.add_events(info, self.event);
         self.event = last_event(info);
-        if let Some(evidence) = &info.evidence {
-            report.evidence = Some(evidence.clone());
-        }
-        report.latency = latency().or(report.latency);
+        report.evidence = evidence.or(report.evidence);
+        report.latency = latency.or(report.latency);
         self.report.send_replace(Some(Arc::new(report)));
     }
 
@@ -137,7 +143,7 @@ fn last_event(info: &Info) -> u64 {
     info.events.last().map_or(0, |event| event.number)
 }
 
-fn moment(run: &Run, info: &Info, phase: String, now_ms: u64) -> Moment {
+fn moment(run: &Run, info: &Info, evidence: Option<&EvidenceInfo>, phase: String, now_ms: u64) -> Moment {
     let (candidate, active) = (run.candidate, run.candidate.other());
     let traffic = info.traffic.unwrap_or_default();
     let (of_candidate, of_active) = (traffic.get(candidate), traffic.get(active));
@@ -145,7 +151,7 @@ fn moment(run: &Run, info: &Info, phase: String, now_ms: u64) -> Moment {
         at_ms: now_ms,
         phase,
         share_percent: *info.share_percent.get(candidate),
-        e_value: info.evidence.as_ref().map(|evidence| evidence.e_value),
+        e_value: evidence.map(|evidence| evidence.e_value),
         reads: Sides { candidate: of_candidate.reads, active: of_active.reads },
         read_errors: Sides { candidate: of_candidate.read_errors, active: of_active.read_errors },
     }

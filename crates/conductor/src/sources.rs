@@ -125,14 +125,7 @@ async fn work(
     standings: Arc<Mutex<Vec<Standing>>>,
     clock: Clock,
 ) {
-    // Commands need none, and a machine without certificates may still be asked in plain HTTP.
-    let http = match source.command {
-        Some(_) => Http::new(),
-        None => Http::with_tls().unwrap_or_else(|error| {
-            tracing::warn!("{}: no TLS, as this machine's certificates cannot be read: {error}", source.name);
-            Http::new()
-        }),
-    };
+    let http = connections(&source);
     let mut ticks = tokio::time::interval(Duration::from_millis(source.interval_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut run = None;
@@ -156,8 +149,29 @@ async fn work(
                 Err(_) => return,
             },
         }
-        let answer = ask(&http, &source, &question, clock.now_ms()).await;
+        let answer = match &http {
+            Ok(http) => ask(http, &source, &question, clock.now_ms()).await,
+            Err(why) => Err(why.clone()),
+        };
         standings.lock()[place].hear(answer, Instant::now(), clock.now_ms());
+    }
+}
+
+/// How this source is spoken to.
+fn connections(source: &Source) -> Result<Http, String> {
+    let of_prometheus = source.prometheus.as_ref().and_then(|prometheus| prometheus.ca_file.as_deref());
+    let ca_file = of_prometheus.or(source.webhook.as_ref().and_then(|webhook| webhook.ca_file.as_deref()));
+    match Http::with_tls(ca_file) {
+        _ if source.command.is_some() => Ok(Http::new()),
+        Ok(http) => Ok(http),
+        Err(error) => match ca_file {
+            Some(file) => Err(format!("the certificates in {} cannot be used: {error}", file.display())),
+            // It may still be asked in plain HTTP.
+            None => {
+                tracing::warn!("{}: no TLS, as this machine's certificates cannot be read: {error}", source.name);
+                Ok(Http::new())
+            }
+        },
     }
 }
 

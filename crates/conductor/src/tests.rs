@@ -1,7 +1,8 @@
 //! The conductor against nodes and a platform that live in memory: the nodes speak the admin protocol over HTTP.
 
 mod crashes;
-mod fake_nodes;
+mod evidence;
+pub(crate) mod fake_nodes;
 mod fake_platform;
 mod published_bugs;
 mod reports;

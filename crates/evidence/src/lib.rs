@@ -6,6 +6,7 @@ mod assessment;
 mod band;
 mod dry_run;
 mod judge;
+mod likeness;
 mod mean;
 mod mixture;
 mod policy;
@@ -20,6 +21,7 @@ pub use assessment::{Assessment, ByThreshold, Measures, SLOW_GROWTH_MAX, Side, S
 pub use band::band_half_width;
 pub use dry_run::{Conclusion, DryRun, StepRule};
 pub use judge::{Judge, SignalId, SignalState};
+pub use likeness::{Likeness, ResultRules, RunningMean, rank_correlation, score_drift};
 pub use mean::MeanTest;
 pub use policy::Policy;
 pub use rate::RateTest;

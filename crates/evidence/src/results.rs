@@ -1,5 +1,6 @@
 //! Results of replayed searches: the same question put to both environments.
 
+use crate::likeness::ResultRules;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub fn overlap_at_k(one: &[String], other: &[String]) -> f64 {
 
 /// A hit stands clear of the last one when its score is higher by this part of the best score. Below it, which of
 /// several near-equal records makes the cut is chance, on either side.
-const CLEAR_MARGIN: f32 = 1e-3;
+pub(crate) const CLEAR_MARGIN: f32 = 1e-3;
 
 /// How far the candidate found what the active environment clearly found, 0 to 1.
 ///
@@ -71,18 +72,16 @@ pub struct ReplayTally {
 }
 
 impl ReplayTally {
-    /// Counts one search. Two answers are bad when their statuses differ (neither being an error) or when their
-    /// [`agreement`] is less than `overlap_min`.
-    pub fn add(&mut self, candidate: Answer, active: Answer, top_k: usize, overlap_min: f64) {
+    /// Counts one search. Two answers are bad when they differ by `rules`, neither being an error.
+    pub fn add(&mut self, candidate: Answer, active: Answer, top_k: usize, rules: &ResultRules) {
         self.replays += 1;
         self.candidate_errors += u64::from(candidate.is_error());
         self.active_errors += u64::from(active.is_error());
         if candidate.is_error() || active.is_error() {
             return;
         }
-        let differ = candidate.status != active.status || agreement(&candidate, &active, top_k) < overlap_min;
         self.compared += 1;
-        self.bad += u64::from(differ);
+        self.bad += u64::from(rules.differ(&candidate, &active, top_k));
     }
 
     /// What came after `earlier`.
@@ -152,13 +151,14 @@ mod tests {
         let (same, other) = (ids("a b c d"), ids("w x y z"));
         let found = |ids| Answer { status: Some(200), ids, scores: &[0.9, 0.8, 0.7, 0.6] };
         let nothing = |status| Answer { status, ids: &[], scores: &[] };
+        let rules = ResultRules { overlap_min: 0.5, rank_correlation_min: -1.0, score_drift_max: f64::INFINITY };
         let mut tally = ReplayTally::default();
-        tally.add(found(&same), found(&same), 4, 0.5);
-        tally.add(found(&other), found(&same), 4, 0.5);
-        tally.add(nothing(Some(404)), found(&same), 4, 0.5);
-        tally.add(nothing(Some(503)), found(&same), 4, 0.5);
-        tally.add(found(&same), nothing(None), 4, 0.5);
-        tally.add(nothing(Some(404)), nothing(Some(404)), 4, 0.5);
+        tally.add(found(&same), found(&same), 4, &rules);
+        tally.add(found(&other), found(&same), 4, &rules);
+        tally.add(nothing(Some(404)), found(&same), 4, &rules);
+        tally.add(nothing(Some(503)), found(&same), 4, &rules);
+        tally.add(found(&same), nothing(None), 4, &rules);
+        tally.add(nothing(Some(404)), nothing(Some(404)), 4, &rules);
         assert_eq!(tally, ReplayTally { replays: 6, compared: 4, bad: 2, candidate_errors: 1, active_errors: 1 });
     }
 

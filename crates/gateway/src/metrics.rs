@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use wire::latency::{BOUNDS, BOUNDS_US, Latency, bucket_of};
+use wire::latency::{Latency, LatencyCounter};
 use wire::{ByColour, Colour};
 
 /// What one colour answered since the gateway started. One request counts once for each colour it was tried on.
@@ -43,38 +43,12 @@ impl ColourMetrics {
     }
 }
 
-/// Fixed-size histogram on the way of a request.
-#[derive(Debug)]
-pub(crate) struct Histogram {
-    counts: [AtomicU64; BOUNDS + 1],
-    sum_us: AtomicU64,
-}
-
-impl Histogram {
-    fn new() -> Self {
-        Self { counts: [const { AtomicU64::new(0) }; BOUNDS + 1], sum_us: AtomicU64::new(0) }
-    }
-
-    fn record(&self, value_us: u64) {
-        self.counts[bucket_of(value_us)].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(value_us, Ordering::Relaxed);
-    }
-
-    fn snapshot(&self) -> Latency {
-        Latency {
-            bounds_us: BOUNDS_US.to_vec(),
-            counts: self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            sum_us: self.sum_us.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// Counters of one colour, on cache lines of their own. Requests are counted by the histograms.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    reads: Histogram,
-    writes: Histogram,
+    reads: LatencyCounter,
+    writes: LatencyCounter,
     read_errors: AtomicU64,
     reads_behind: AtomicU64,
     write_errors: AtomicU64,
@@ -84,8 +58,8 @@ pub(crate) struct Counters {
 impl Counters {
     fn new() -> Self {
         Self {
-            reads: Histogram::new(),
-            writes: Histogram::new(),
+            reads: LatencyCounter::default(),
+            writes: LatencyCounter::default(),
             read_errors: AtomicU64::new(0),
             reads_behind: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! The admin protocol: what a coordinator asks of a node, and what one node asks of another (`wire::admin` lists it).
 
 use crate::engine::{Node, RoleError, WriteError};
+use crate::fault::Faults;
 use crate::feed;
 use crate::record;
 use crate::rest;
@@ -19,8 +20,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::admin::{
     AcknowledgeCall, AdminError, AdminErrorCode, Confirm, Confirmed, Counters, Digest, Epoch, EpochCall, Follow,
-    FollowerState, Lsn, Marker, NodeState, Promote, ProveFollow, RecordsIn, Replay, ResumeCall, Role, SampledReads,
+    FollowerState, Lsn, MakeFaults, Marker, NodeState, Promote, ProveFollow, RecordsIn, Replay, ResumeCall, Role,
+    SampledReads, Shed,
 };
+use wire::document::Mode;
 use wire::headers::{WIRE_VERSION, WIRE_VERSION_MIN};
 
 /// How long a digest call waits for its marker.
@@ -39,6 +42,8 @@ pub fn router(node: Node) -> Router {
         .route("/admin/v1/follow", post(follow))
         .route("/admin/v1/acknowledge", post(acknowledge))
         .route("/admin/v1/confirm", post(confirm))
+        .route("/admin/v1/shed", post(shed))
+        .route("/admin/v1/fault", post(fault))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
         .route("/admin/v1/bucket-sums", get(bucket_sums))
@@ -149,6 +154,7 @@ pub fn state(node: &Node) -> NodeState {
         ready: node.ready(),
         failed: status.failed,
         held_writes: node.held_writes(),
+        sheds: node.sheds(),
         feed: follows.then(|| shared.feed.lock().clone()),
         acknowledge: Some(shared.confirmations.state()),
         dormant: status.dormant,
@@ -161,6 +167,7 @@ pub fn state(node: &Node) -> NodeState {
             replays: counters.replays.load(Ordering::Relaxed),
             forwarded: counters.forwarded.load(Ordering::Relaxed),
         },
+        read_latency: Some(counters.read_latency.snapshot()),
         databases: shared.store.databases().len() as u64,
         vectors: shared.store.vector_count() as u64,
         unindexed: shared.store.unindexed() as u64,
@@ -256,6 +263,34 @@ async fn acknowledge(State(node): State<Node>, body: Bytes) -> Answer<NodeState>
 
 async fn confirm(State(node): State<Node>, body: Bytes) -> Answer<Confirmed> {
     Answer(parse::<Confirm>(&node, &body).and_then(|call| feed::hear_confirmation(&node, &call)))
+}
+
+async fn shed(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let call: Shed = match parse(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    node.shared().shed.send_replace(call.shed);
+    Answer(Ok(state(&node)))
+}
+
+/// Other faults than before, for tests; what is meant for production has none.
+async fn fault(State(node): State<Node>, body: Bytes) -> Answer<NodeState> {
+    let wrong = |why: String| Answer(Err(refuse(&node, AdminErrorCode::BadRequest, why)));
+    let call: MakeFaults = match parse(&node, &body) {
+        Ok(call) => call,
+        Err(error) => return Answer(Err(error)),
+    };
+    if node.config().mode == Mode::Production {
+        return wrong("faults are for development; this node runs in production".into());
+    }
+    match Faults::parse(&call.faults) {
+        Ok(faults) => {
+            node.set_faults(faults);
+            Answer(Ok(state(&node)))
+        }
+        Err(error) => wrong(error.to_string()),
+    }
 }
 
 async fn marker(State(node): State<Node>) -> Answer<Marker> {

@@ -18,6 +18,7 @@ Environment:
   JADEVECTORDB_ADMIN_PASSWORD      password of the first administrator, or JADEVECTORDB_ADMIN_PASSWORD_FILE with a path;
                                    without either one is generated and printed once
   JADEVECTORDB_ADMIN_TOKEN         token of the admin protocol
+  JADEVECTORDB_JOIN                true: as --join
   JADEVECTORDB_HOST, _PORT, _DATA_DIR, _LOG_LEVEL and the same of the original's JDB_ and JADE_DB_ names
   Arguments win over variables.
 

@@ -27,7 +27,7 @@ use crate::surroundings::Execution;
 use acknowledge::{Confirmations, Verdict};
 use bytes::Bytes;
 use changelog::{DataDir, Frame, LogReader};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ use tokio::time::Instant;
 use wire::admin::{
     AcknowledgeBy, Epoch, FeedState, LISTED_RECORDS_MAX, ListedRecords, Lsn, Peer, Role, Sealed, SetAside,
 };
+use wire::latency::LatencyCounter;
 use writer::Task;
 
 /// Writes waiting for the writer thread. With 1,500-byte records that is 12 MB; batches are bounded by their bodies.
@@ -74,6 +75,9 @@ pub(crate) struct Shared {
     pub instance: String,
     held_writes: AtomicU64,
     held_bytes: AtomicU64,
+    /// Clients are to ask somebody else.
+    pub shed: watch::Sender<bool>,
+    faults: RwLock<Faults>,
     shutdown: watch::Sender<bool>,
     closed: AtomicBool,
     /// Held until the node is closed.
@@ -187,6 +191,8 @@ pub struct RequestCounters {
     pub write_errors: AtomicU64,
     pub replays: AtomicU64,
     pub forwarded: AtomicU64,
+    /// Of what `reads` counts.
+    pub read_latency: LatencyCounter,
 }
 
 /// A place among the writes that wait at a seal; given back when dropped.
@@ -223,8 +229,13 @@ impl Node {
         &self.shared.sample
     }
 
-    pub fn faults(&self) -> &Faults {
-        &self.shared.config.faults
+    pub fn faults(&self) -> Faults {
+        *self.shared.faults.read()
+    }
+
+    /// From now on.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.shared.faults.write() = faults;
     }
 
     pub fn counters(&self) -> &RequestCounters {
@@ -320,6 +331,15 @@ impl Node {
         (number < limits.held_writes && before + bytes <= limits.held_bytes).then_some(held)
     }
 
+    /// Whether clients are to ask somebody else; tells about changes.
+    pub fn shed(&self) -> watch::Receiver<bool> {
+        self.shared.shed.subscribe()
+    }
+
+    pub fn sheds(&self) -> bool {
+        *self.shared.shed.borrow()
+    }
+
     pub fn held_writes(&self) -> u64 {
         self.shared.held_writes.load(Ordering::Relaxed)
     }
@@ -351,7 +371,7 @@ impl Node {
     pub fn ready(&self) -> bool {
         let status = self.shared.status.borrow();
         // The first record of every history opens its epoch: who has none has nothing yet.
-        !matches!(status.file.role, Role::Waiting) && self.lsn() >= status.complete_at.max(1)
+        !self.faults().unready && !matches!(status.file.role, Role::Waiting) && self.lsn() >= status.complete_at.max(1)
     }
 
     /// Why writes are refused for good.

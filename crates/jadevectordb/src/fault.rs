@@ -12,6 +12,8 @@ pub struct Faults {
     pub wrong_results: f64,
     /// Added to every read.
     pub latency: Duration,
+    /// Says that it accepts no requests.
+    pub unready: bool,
 }
 
 /// A fault switch that cannot be read.
@@ -23,13 +25,17 @@ pub struct FaultError {
 }
 
 impl Faults {
-    /// Reads `errors=0.05,wrong-results=0.1,latency=20ms`.
+    /// Reads `errors=0.05,wrong-results=0.1,latency=20ms,unready`.
     ///
     /// # Errors
     /// Names the part that is not understood.
     pub fn parse(text: &str) -> Result<Faults, FaultError> {
         let mut faults = Faults::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
+            if part == "unready" {
+                faults.unready = true;
+                continue;
+            }
             let refuse = |rule| FaultError { given: part.to_string(), rule };
             let (name, value) = part.split_once('=').ok_or(refuse("write NAME=VALUE"))?;
             let share = || match value.parse::<f64>() {
@@ -43,7 +49,7 @@ impl Faults {
                     let ms = value.strip_suffix("ms").and_then(|ms| ms.parse().ok());
                     faults.latency = Duration::from_millis(ms.ok_or(refuse("write latency=20ms"))?);
                 }
-                _ => return Err(refuse("known faults are errors, wrong-results and latency")),
+                _ => return Err(refuse("known faults are errors, wrong-results, latency and unready")),
             }
         }
         Ok(faults)

@@ -1,6 +1,7 @@
 //! Ending a deployment from outside, whether its `up` runs or died.
 
 use crate::folder::{Folder, FolderError, FolderLock};
+use crate::process::Identity;
 use crate::supervisor::{Adopted, NoDrain, Patience, Status, SupervisorError, SupervisorOptions};
 use client::{Http, HttpError};
 use http_body_util::Full;
@@ -92,13 +93,15 @@ async fn tell(folder: &Folder, holder: FolderError) -> Result<Downed, DownError>
         }
     };
     let pid = control.pid;
+    // Its folder is free a moment before it is gone. One that is this very process ends when it likes.
+    let process = Identity::of(pid).ok().flatten().filter(|_| pid != std::process::id());
     call(&control, "POST", "down").await.map_err(|why| DownError::Tell { pid, why })?;
     let deadline = Instant::now() + END_MAX;
     loop {
         match folder.lock() {
-            Ok(_) => return Ok(Downed::Told { pid }),
-            Err(FolderError::Locked { .. }) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            Err(FolderError::Locked { .. }) => return Err(DownError::StillUp { pid }),
+            Ok(_) if process.as_ref().is_none_or(|process| !process.is_alive()) => return Ok(Downed::Told { pid }),
+            Ok(_) | Err(FolderError::Locked { .. }) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            Ok(_) | Err(FolderError::Locked { .. }) => return Err(DownError::StillUp { pid }),
             Err(error) => return Err(error.into()),
         }
     }

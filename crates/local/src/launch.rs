@@ -1,20 +1,15 @@
 //! What a node process is started with: the program, its flags and its environment.
 
+use conductor::node_flags;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wire::Member;
-use wire::document::{BlueGreen, Fault, Handover, Index, IndexKind, Local, Mode, Quantization, Version};
+use wire::document::{BlueGreen, Handover, Local, Mode, Version};
 
 /// Flag by which a process of this folder is recognised.
 pub(crate) const READY_FLAG: &str = "--ready-file";
-
-/// A node waits for the coordinator's word so much longer than the coordinator holds it: when a handover goes back in the
-/// last moment, the writes that waited are still there to be admitted.
-const HOLD_MARGIN_MS: u64 = 1_000;
-/// The longest hold a node takes.
-const HOLD_MS_MAX: u64 = 60_000;
 
 /// What an environment shall run. Two processes with an equal launch (apart from `join` and `handover`) are interchangeable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,64 +83,13 @@ impl Launch {
         if self.join {
             command.arg("--join");
         }
-        let hold_ms = (self.handover.hold_ms_max + HOLD_MARGIN_MS).min(HOLD_MS_MAX);
-        command.args(["--hold-ms", &hold_ms.to_string()]);
-        command.args(["--held-writes-max", &self.handover.held_writes_max.to_string()]);
-        // Only said when it is not the default: an older node does not know the flag.
-        let confirm_ms = self.handover.confirm_ms_max;
-        if confirm_ms != Handover::default().confirm_ms_max {
-            command.args(["--confirm-ms", &confirm_ms.to_string()]);
-        }
-        if let Some(format) = self.settings.record_format {
-            command.args(["--record-format", &format.to_string()]);
-        }
-        command.args(index_flags(&self.settings.index)).args(fault_flags(&self.settings.fault));
+        command.args(node_flags(&self.settings, &self.handover));
         command.arg(READY_FLAG).arg(&files.ready).args(&self.settings.args);
         // The mode comes last: a version cannot talk itself out of production.
         command.envs(&self.settings.env).env("JADEVECTORDB_ENV", self.mode.as_str());
         command.env("JADEVECTORDB_ADMIN_PASSWORD_FILE", &files.admin_password);
         command
     }
-}
-
-fn index_flags(index: &Index) -> Vec<String> {
-    let kind = match index.kind {
-        IndexKind::Hnsw => "hnsw",
-        IndexKind::Flat => "flat",
-    };
-    let quantization = match index.quantization {
-        Quantization::F32 => "f32",
-        Quantization::F16 => "f16",
-        Quantization::I8 => "i8",
-    };
-    [
-        ("--index-kind", kind.to_string()),
-        ("--connectivity", index.connectivity.to_string()),
-        ("--expansion-add", index.expansion_add.to_string()),
-        ("--expansion-search", index.expansion_search.to_string()),
-        ("--quantization", quantization.to_string()),
-        ("--exact-up-to", index.exact_up_to.to_string()),
-    ]
-    .into_iter()
-    .flat_map(|(flag, value)| [flag.to_string(), value])
-    .collect()
-}
-
-fn fault_flags(fault: &Fault) -> Vec<String> {
-    if fault.is_none() {
-        return Vec::new();
-    }
-    let mut parts = Vec::new();
-    if fault.errors > 0.0 {
-        parts.push(format!("errors={}", fault.errors));
-    }
-    if fault.wrong_results > 0.0 {
-        parts.push(format!("wrong-results={}", fault.wrong_results));
-    }
-    if fault.latency_ms > 0 {
-        parts.push(format!("latency={}ms", fault.latency_ms));
-    }
-    vec!["--fault".into(), parts.join(",")]
 }
 
 /// The addresses of a node as the document has them, each with the field it comes from. A fixed port is the first node's; the
@@ -198,7 +142,7 @@ mod tests {
     }
 
     fn document(spec: &str) -> BlueGreen {
-        let head = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\nspec:\n";
+        let head = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\nspec:\n";
         BlueGreen::from_yaml(&format!("{head}{spec}")).unwrap()
     }
 

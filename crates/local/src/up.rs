@@ -97,6 +97,7 @@ impl Up {
     pub async fn start(options: UpOptions) -> Result<Self, UpError> {
         let UpOptions { document, folder, node_program, patience } = options;
         document.validate()?;
+        refuse_request(&document)?;
         check_addresses(&document.spec.local)?;
         let folder = Folder::open(&folder)?;
         let lock = folder.lock_after_death().await?;
@@ -213,6 +214,17 @@ impl Up {
     }
 }
 
+/// A command in the document is for the operator of a cluster. Nobody would obey it here, and it would seem to have been.
+fn refuse_request(document: &BlueGreen) -> Result<(), DocumentError> {
+    let Some(request) = &document.spec.request else { return Ok(()) };
+    let action = request.action.as_str();
+    Err(DocumentError::Rule {
+        path: "spec.request".into(),
+        value: format!("`{action}`"),
+        rule: format!("a request is for a cluster; on one machine remove it, and ask by `jadeshift {action}`"),
+    })
+}
+
 /// A report that cannot be kept is missed by nobody until somebody asks; the rollout is not held up by it.
 async fn keep_reports(folder: Folder, mut report: watch::Receiver<Option<Arc<Report>>>) {
     let mut kept = None;
@@ -277,4 +289,30 @@ async fn undo(platform: &LocalPlatform, gateway: &Gateway, error: UpError) -> Up
         tracing::error!(%left, "a node of the failed start is left");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_refused_before_anything_is_touched() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("shop");
+        let document = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n\
+                        spec: {request: {id: a, action: promote}}\n";
+        let options = UpOptions {
+            document: BlueGreen::from_yaml(document).unwrap(),
+            folder: folder.clone(),
+            node_program: "/nowhere".into(),
+            patience: Patience::default(),
+        };
+        let error = Up::start(options).await.err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "spec.request: `promote` is not allowed: a request is for a cluster; on one machine remove it, and ask by \
+             `jadeshift promote`"
+        );
+        assert!(matches!(error, UpError::Document(_)) && !folder.exists());
+    }
 }

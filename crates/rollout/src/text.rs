@@ -35,13 +35,16 @@ pub(crate) fn rate(bytes_per_s: u64) -> String {
 pub(crate) fn seeding(colour: Colour, seeding: &Seeding, feed: &FeedState) -> String {
     let (records, total) = (grouped(seeding.records), grouped(seeding.records_total));
     let received = format!("{colour} has received {records} of {total} records of {}", colour.other());
-    match (seeding.left_ms(), &feed.error) {
-        (None, Some(error)) => format!("{received}; the rest is asked for again: {error}"),
-        (None, None) => received,
-        (Some(0..1_000), _) => format!("{received}, {}, less than a second left", rate(seeding.bytes_per_s)),
-        (Some(left_ms), _) => {
+    let asked_again = match &feed.error {
+        Some(error) => format!("; the rest was asked for again: {error}"),
+        None => String::new(),
+    };
+    match seeding.left_ms() {
+        None => format!("{received}{asked_again}"),
+        Some(0..1_000) => format!("{received}, {}, less than a second left{asked_again}", rate(seeding.bytes_per_s)),
+        Some(left_ms) => {
             let left = span(left_ms / 1_000 * 1_000);
-            format!("{received}, {}, about {left} left", rate(seeding.bytes_per_s))
+            format!("{received}, {}, about {left} left{asked_again}", rate(seeding.bytes_per_s))
         }
     }
 }
@@ -85,9 +88,10 @@ mod tests {
         };
         let received = "green has received 412,000 of 1,000,000 records of blue";
         assert_eq!(told(58_000_000, None), format!("{received}, 58 MB/s, about 5 s left"));
-        assert_eq!(told(400_000, Some("long ago")), format!("{received}, 400 kB/s, about 14 min left"));
+        let again = "400 kB/s, about 14 min left; the rest was asked for again: no space left";
+        assert_eq!(told(400_000, Some("no space left")), format!("{received}, {again}"));
         assert_eq!(told(1_000_000_000, None), format!("{received}, 1,000 MB/s, less than a second left"));
         assert_eq!(told(0, None), received);
-        assert_eq!(told(0, Some("cut off")), format!("{received}; the rest is asked for again: cut off"));
+        assert_eq!(told(0, Some("cut off")), format!("{received}; the rest was asked for again: cut off"));
     }
 }

@@ -11,6 +11,8 @@
 //! | `POST /admin/v1/follow` | [`Follow`] -> [`NodeState`] |
 //! | `POST /admin/v1/acknowledge` | [`AcknowledgeCall`] -> [`NodeState`] |
 //! | `POST /admin/v1/confirm` | [`Confirm`] -> [`Confirmed`] (a follower's) |
+//! | `POST /admin/v1/shed` | [`Shed`] -> [`NodeState`] |
+//! | `POST /admin/v1/fault` | [`MakeFaults`] -> [`NodeState`]; refused in production |
 //! | `POST /admin/v1/marker` | -> [`Marker`] |
 //! | `GET /admin/v1/digest?lsn=N` | -> [`Digest`] (waits up to 5 s for the marker at N) |
 //! | `GET /admin/v1/bucket-sums?lsn=N` | -> the sums of all [`BUCKETS`] at the marker at N, [`BUCKET_SUM_BYTES`] each, not JSON |
@@ -25,6 +27,7 @@
 //!
 //! Every refusal is an [`AdminError`] with a status of 400, 401, 404, 409 or 503.
 
+use crate::latency::Latency;
 use crate::snapshot::Place;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +93,9 @@ pub struct NodeState {
     pub failed: Option<String>,
     /// Writes waiting at a seal.
     pub held_writes: u64,
+    /// Clients' connections end with their next answer: somebody else is to be asked.
+    #[serde(default)]
+    pub sheds: bool,
     pub feed: Option<FeedState>,
     /// On whose disks a write must be before this node, as the primary, acknowledges it; absent: the node knows only its own.
     #[serde(default)]
@@ -103,6 +109,9 @@ pub struct NodeState {
     pub followers: Vec<FollowerState>,
     #[serde(default)]
     pub counters: Counters,
+    /// Of live reads, from a request's head to its answer; absent: the node does not measure it.
+    #[serde(default)]
+    pub read_latency: Option<Latency>,
     pub databases: u64,
     pub vectors: u64,
     /// Vectors not in the approximate index yet; they are found by scan.
@@ -285,6 +294,19 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochCall {
     pub epoch: Epoch,
+}
+
+/// Whether clients are to go elsewhere: they keep connections, so that a router which only leads new ones elsewhere does not move
+/// their requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shed {
+    pub shed: bool,
+}
+
+/// Faults that the node makes on purpose from now on, as its `--fault` has them; without any, none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakeFaults {
+    pub faults: String,
 }
 
 /// Answer to a seal.
@@ -479,11 +501,13 @@ mod tests {
                 ready: true,
                 failed: None,
                 held_writes: 0,
+                sheds: false,
                 feed: None,
                 acknowledge: Some(AcknowledgeState::default()),
                 dormant: false,
                 followers: Vec::new(),
                 counters: Counters::default(),
+                read_latency: None,
                 databases: 1,
                 vectors: 1,
                 unindexed: 0,

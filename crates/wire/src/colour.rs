@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 /// One of the two environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     Blue,
@@ -57,6 +58,7 @@ impl FromStr for Colour {
 
 /// One value for each environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ByColour<T> {
     pub blue: T,
     pub green: T,

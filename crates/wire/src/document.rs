@@ -3,12 +3,17 @@
 //! Reading goes in two steps: [`BlueGreen::from_yaml`] gives the typed document or an error that names field, value and
 //! rule. Everything behind it may rely on [`BlueGreen::validate`] having passed.
 
+mod cluster;
 mod source;
 mod validate;
+mod validate_cluster;
 mod validate_source;
 
+pub use cluster::{
+    Action, Cluster, GatewayPods, ImagePullPolicy, Parent, Request, Resources, Router, RouterKind, Storage,
+};
 pub use source::{CommandSource, PrometheusSource, Source, SourceRule, WebhookSource};
-pub use validate::version_label;
+pub use validate::{REPLICAS_MAX, version_label};
 pub use validate_source::SIGNALS_BUILT_IN;
 
 use crate::Colour;
@@ -16,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `apiVersion` of the document.
-pub const API_VERSION: &str = "jadeshift.io/v1alpha1";
+pub const API_VERSION: &str = "jadevectordb.io/v1alpha1";
 /// `kind` of the document.
 pub const KIND: &str = "BlueGreen";
 
@@ -41,6 +46,7 @@ pub struct Metadata {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Spec {
     /// The version that runs first; later ones come by `jadeshift deploy`.
@@ -54,6 +60,10 @@ pub struct Spec {
     pub handover: Handover,
     pub evidence: Evidence,
     pub local: Local,
+    pub cluster: Cluster,
+    /// A command, on a cluster only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
 }
 
 impl Default for Spec {
@@ -67,12 +77,15 @@ impl Default for Spec {
             handover: Handover::default(),
             evidence: Evidence::default(),
             local: Local::default(),
+            cluster: Cluster::default(),
+            request: None,
         }
     }
 }
 
 /// `production` refuses fault switches and open registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     #[default]
@@ -89,11 +102,15 @@ impl Mode {
     }
 }
 
-/// What a version label stands for on one machine.
+/// What a version label stands for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Version {
-    /// Program to start instead of the built-in node.
+    /// On a cluster: instead of `spec.cluster.image`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// On one machine: program to start instead of the built-in node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
     /// Further arguments of the program.
@@ -110,6 +127,7 @@ pub struct Version {
 
 /// Settings of the vector index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Index {
     pub kind: IndexKind,
@@ -138,6 +156,7 @@ impl Default for Index {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IndexKind {
     #[default]
@@ -148,6 +167,7 @@ pub enum IndexKind {
 
 /// How the graph keeps its own copy of the vectors. Scores are computed from the full vectors in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
     F32,
@@ -158,6 +178,7 @@ pub enum Quantization {
 
 /// Faults a node makes on purpose.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
     /// Share of reads answered with an error, 0 to 1.
@@ -176,10 +197,13 @@ impl Fault {
 
 /// How reads move.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rollout {
     /// Shares of reads for the candidate, rising, the last one 100.
     pub steps: Vec<Step>,
+    /// The candidate is filled and checked, and waits for `jadeshift promote` before it gets its first reads.
+    pub hold_before_steps: bool,
     /// Largest lag, in records, at which the candidate counts as following.
     pub lag_records_max: u64,
     /// How long a failure still rolls back by itself after the switch.
@@ -199,6 +223,7 @@ impl Default for Rollout {
     fn default() -> Self {
         Self {
             steps: [10, 50, 90, 100].map(Step::of_share).to_vec(),
+            hold_before_steps: false,
             lag_records_max: 1_000,
             watch_ms: 300_000,
             timeout_ms: 600_000,
@@ -211,6 +236,7 @@ impl Default for Rollout {
 
 /// One share of reads and what must hold before the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
     /// Share of reads for the candidate, percent.
@@ -249,6 +275,7 @@ impl Step {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnInconclusive {
     #[default]
@@ -259,6 +286,7 @@ pub enum OnInconclusive {
 
 /// Bounds of moving the right to write. A running node takes a change at its next start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Handover {
     /// How long writes may wait at a seal before the handover goes back.
@@ -288,6 +316,7 @@ impl Default for Handover {
 
 /// Who must have a write on disk before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Acknowledge {
     /// Both from the moment a new version may write until its watch is over; otherwise the primary.
@@ -301,6 +330,7 @@ pub enum Acknowledge {
 /// What counts as worse, and how sure one has to be. Ratios are of the candidate's rate to the active environment's; rates are from
 /// 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Evidence {
     /// Probability, at most, that a rollout of a version that is not worse is rolled back, however often it is looked at.
@@ -321,6 +351,10 @@ pub struct Evidence {
     pub latency_limit_ms: Option<f64>,
     /// A replayed search is bad when the candidate finds less than this part of what the active environment clearly found.
     pub overlap_min: f64,
+    /// It is bad as well when the results that both found stand in another order: Kendall's rank correlation below this, -1 to 1.
+    pub rank_correlation_min: f64,
+    /// And when their scores differ by more than this part of the largest, on average.
+    pub score_drift_max: f64,
     /// Part of the replayed searches that may be bad.
     pub bad_results_rate_max: f64,
     /// Part of the true neighbours that a search may lose on average against the active environment.
@@ -336,6 +370,7 @@ pub struct Evidence {
 
 /// How many times as many answers are allowed that are slower than the active environment's own quantiles, and than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LatencyRatios {
     pub p50: f64,
@@ -368,6 +403,8 @@ impl Default for Evidence {
             latency_ratio_max: LatencyRatios::default(),
             latency_limit_ms: None,
             overlap_min: 0.5,
+            rank_correlation_min: 0.2,
+            score_drift_max: 0.1,
             bad_results_rate_max: 0.02,
             recall_loss_max: 0.005,
             replays_min: 50,
@@ -379,6 +416,7 @@ impl Default for Evidence {
 
 /// Where things listen and live on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Local {
     /// Address of the gateway, `host:port`; port 0 picks a free one.
@@ -404,6 +442,7 @@ impl Local {
 
 /// Addresses of one node, `host:port`; port 0 picks a free one and keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LocalNode {
     pub http: String,

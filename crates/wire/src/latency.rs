@@ -1,6 +1,7 @@
 //! Latencies as a histogram with fixed bounds, the same everywhere, so that any two can be compared.
 
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Smallest bound is 2^4 us, largest 2^26 us (67 s), four buckets to the octave.
 const OCTAVE_FIRST: usize = 4;
@@ -92,6 +93,12 @@ impl Latency {
         self.counts.iter().skip(bucket + 1).sum()
     }
 
+    /// Adds the values of another.
+    pub fn add(&mut self, other: &Latency) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
     /// What came after `earlier`, a snapshot of the same counter.
     pub fn since(&self, earlier: &Latency) -> Latency {
         let before = |index: usize| earlier.counts.get(index).copied().unwrap_or(0);
@@ -99,6 +106,35 @@ impl Latency {
             bounds_us: self.bounds_us.clone(),
             counts: self.counts.iter().enumerate().map(|(i, count)| count.saturating_sub(before(i))).collect(),
             sum_us: self.sum_us.saturating_sub(earlier.sum_us),
+        }
+    }
+}
+
+/// A histogram that many threads write at once, each with two additions.
+#[derive(Debug)]
+pub struct LatencyCounter {
+    counts: [AtomicU64; BOUNDS + 1],
+    sum_us: AtomicU64,
+}
+
+impl Default for LatencyCounter {
+    fn default() -> Self {
+        Self { counts: [const { AtomicU64::new(0) }; BOUNDS + 1], sum_us: AtomicU64::new(0) }
+    }
+}
+
+impl LatencyCounter {
+    pub fn record(&self, value_us: u64) {
+        self.counts[bucket_of(value_us)].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(value_us, Ordering::Relaxed);
+    }
+
+    /// The values until now; one that is just being written may be in the counts and not in the sum.
+    pub fn snapshot(&self) -> Latency {
+        Latency {
+            bounds_us: BOUNDS_US.to_vec(),
+            counts: self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum_us: self.sum_us.load(Ordering::Relaxed),
         }
     }
 }
@@ -138,5 +174,19 @@ mod tests {
         }
         assert_eq!(latency.count_above(0), 10_000 - 16);
         assert_eq!((Latency::default().quantile_us(0.5), Latency::default().bucket_at(0.5)), (None, None));
+    }
+
+    #[test]
+    fn what_was_counted_at_once_and_added_up_is_what_was_recorded() {
+        let (counter, mut recorded, mut added) = (LatencyCounter::default(), Latency::default(), Latency::default());
+        for value in [3, 17, 5_000, 1 << 30] {
+            counter.record(value);
+            recorded.record(value);
+        }
+        assert_eq!(counter.snapshot(), recorded);
+        added.add(&recorded);
+        added.add(&recorded);
+        assert_eq!((added.count(), added.sum_us), (8, 2 * recorded.sum_us));
+        assert_eq!(added.since(&recorded), recorded);
     }
 }

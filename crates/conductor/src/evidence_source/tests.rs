@@ -1,8 +1,10 @@
 //! Counts become verdicts only of what happened since the part began.
 
 use super::*;
+use crate::TrafficCounts;
 use crate::replay::Board;
 use evidence::{Outcome, ReplayTally};
+use wire::ByColour;
 
 fn part_of(state: &State) -> Part {
     part(state).unwrap()

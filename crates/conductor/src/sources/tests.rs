@@ -5,6 +5,7 @@ mod counters;
 mod prometheus;
 mod rollouts;
 mod standings;
+mod tls;
 mod webhooks;
 
 use super::*;
@@ -14,7 +15,7 @@ use reading::Reading;
 /// As the document says it, `rest` being its fields beside the name.
 fn source(rest: &str) -> Source {
     let text = format!(
-        "{{apiVersion: jadeshift.io/v1alpha1, kind: BlueGreen, metadata: {{name: shop}}, spec: {{evidence: {{sources: \
+        "{{apiVersion: jadevectordb.io/v1alpha1, kind: BlueGreen, metadata: {{name: shop}}, spec: {{evidence: {{sources: \
          [{{name: mine, {rest}}}]}}}}}}"
     );
     let document = wire::document::BlueGreen::from_yaml(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -41,7 +42,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 
 /// One answer, within the source's own time limit.
 async fn asked(source: &Source) -> Result<Answer, String> {
-    ask(&Http::with_tls().unwrap(), source, &question(), NOW_MS).await
+    ask(&connections(source)?, source, &question(), NOW_MS).await
 }
 
 async fn refused(source: &Source) -> String {

@@ -20,7 +20,7 @@ use wire::admin::{
     Sealed,
 };
 use wire::snapshot::Place;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Latency};
 
 /// What a test may make of a node.
 #[derive(Clone, Default)]
@@ -34,6 +34,10 @@ pub(crate) struct Manners {
     pub breaks_sums: bool,
     pub breaks_records: bool,
     pub wrong_results: bool,
+    /// Gives its results in the opposite order.
+    pub reversed_results: bool,
+    /// Time that a live read takes; between two looks it answers 40 of them, and by default none.
+    pub read_us: Option<u64>,
     pub refuses_proof: bool,
     /// Confirms nothing to its primary.
     pub confirms_nothing: bool,
@@ -53,6 +57,7 @@ struct FakeNode {
     role: Role,
     epoch_seen: Epoch,
     lsn: Lsn,
+    read_latency: Latency,
     manners: Manners,
     acknowledge: AcknowledgeBy,
 }
@@ -69,6 +74,37 @@ pub(crate) struct FakeNodes {
     pub peers: ByColour<Peer>,
 }
 
+/// What a node says of itself that waits to be told what it is.
+pub(crate) fn node_state() -> NodeState {
+    NodeState {
+        cluster_id: "c".into(),
+        node_id: String::new(),
+        instance: "i".into(),
+        version: "v".into(),
+        wire_version: 1,
+        records: wire::admin::RecordFormats::default(),
+        role: Role::Waiting,
+        epoch_seen: 0,
+        lsn: 0,
+        lsn_epoch: 1,
+        ready: false,
+        failed: None,
+        held_writes: 0,
+        sheds: false,
+        feed: None,
+        acknowledge: None,
+        dormant: false,
+        followers: Vec::new(),
+        counters: Counters::default(),
+        read_latency: None,
+        databases: 1,
+        vectors: 10,
+        unindexed: 0,
+        resident_bytes: 1,
+        set_aside: Vec::new(),
+    }
+}
+
 type Call = (FakeNodes, Colour);
 
 impl FakeNodes {
@@ -78,6 +114,7 @@ impl FakeNodes {
             role,
             epoch_seen,
             lsn: 0,
+            read_latency: Latency::default(),
             manners: Manners { sample: 3, ..Manners::default() },
             acknowledge: AcknowledgeBy::default(),
         };
@@ -154,20 +191,17 @@ impl FakeNodes {
             seeding: None,
             error: None,
         });
+        if let Some(read_us) = node.manners.read_us {
+            (0..40).for_each(|_| node.read_latency.record(read_us));
+        }
         NodeState {
-            cluster_id: "c".into(),
             node_id: colour.to_string(),
-            instance: "i".into(),
-            version: "v".into(),
-            wire_version: 1,
-            records: wire::admin::RecordFormats::default(),
+            counters: Counters { reads: node.read_latency.count(), ..Counters::default() },
+            read_latency: Some(node.read_latency.clone()),
             role: node.role.clone(),
             epoch_seen: node.epoch_seen,
             lsn: node.lsn,
-            lsn_epoch: 1,
             ready: node.role != Role::Waiting,
-            failed: None,
-            held_writes: 0,
             feed,
             acknowledge: Some(AcknowledgeState {
                 by: node.acknowledge.clone(),
@@ -175,14 +209,7 @@ impl FakeNodes {
                 holds: confirms && node.acknowledge.mode != AcknowledgeMode::Alone,
                 waiting_ms: if confirms { 0 } else { 60_000 },
             }),
-            dormant: false,
-            followers: Vec::new(),
-            counters: Counters::default(),
-            databases: 1,
-            vectors: 10,
-            unindexed: 0,
-            resident_bytes: 1,
-            set_aside: Vec::new(),
+            ..node_state()
         }
     }
 
@@ -435,7 +462,10 @@ async fn reads(State((nodes, colour)): State<Call>) -> Response {
 async fn replay(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
     let read: Replay = body(&bytes);
     let wrong = if nodes.manners(colour).wrong_results { "x" } else { "" };
-    let ids = (0..read.top_k).map(|rank| format!("{wrong}{}-{rank}", read.query[0])).collect();
+    let mut ids: Vec<String> = (0..read.top_k).map(|rank| format!("{wrong}{}-{rank}", read.query[0])).collect();
+    if nodes.manners(colour).reversed_results {
+        ids.reverse();
+    }
     json(Replayed {
         status: 200,
         latency_us: 1,

@@ -4,8 +4,9 @@ use super::fake_nodes::FakeNodes;
 use crate::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
 use parking_lot::Mutex;
 use rollout::{State, World};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
-use wire::ByColour;
+use wire::{ByColour, Colour};
 
 /// What happens to a store of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,13 @@ pub(crate) struct FakePlatform {
     pub worlds: Mutex<Vec<World>>,
     /// Part of the reads that fail, for each colour.
     pub error_rates: Mutex<ByColour<f64>>,
+    /// The router counts nothing.
+    pub counts_nothing: Mutex<bool>,
+    /// The candidate, green, gets no reads, whatever its share.
+    pub starves_green: Mutex<bool>,
+    /// Green is on its way, for this reason, wherever it shall run.
+    pub green_starts: Mutex<Option<String>>,
+    pub looks: AtomicU64,
     traffic: Mutex<ByColour<(f64, f64)>>,
 }
 
@@ -46,6 +54,10 @@ impl FakePlatform {
             hanging: Notify::new(),
             worlds: Mutex::default(),
             error_rates: Mutex::default(),
+            counts_nothing: Mutex::default(),
+            starves_green: Mutex::default(),
+            green_starts: Mutex::default(),
+            looks: AtomicU64::new(0),
             traffic: Mutex::default(),
         }
     }
@@ -95,24 +107,31 @@ impl Platform for FakePlatform {
 
     /// Every look is 40 reads further.
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let world = self.worlds.lock().last().cloned().ok_or(PlatformError::Observe("nothing was applied".into()))?;
         let (mut traffic, rates) = (self.traffic.lock(), self.error_rates.lock());
         let traffic = ByColour::from_fn(|colour| {
             let (reads, errors) = traffic.get_mut(colour);
-            let more = 0.4 * f64::from(*world.reads.get(colour));
+            let starves = colour == Colour::Green && *self.starves_green.lock();
+            let more = if starves { 0.0 } else { 0.4 * f64::from(*world.reads.get(colour)) };
             *reads += more;
             *errors += more * rates.get(colour);
             TrafficCounts { reads: *reads as u64, read_errors: *errors as u64 }
         });
-        let environments = ByColour::from_fn(|colour| match &world.environments.get(colour).version {
-            None => vec![WorkloadObservation::Stopped],
-            Some(version) => vec![WorkloadObservation::Running {
-                version: version.clone(),
-                peer: self.nodes.peers.get(colour).clone(),
-                admin_token: "t".into(),
-            }],
+        let starts = ByColour::new(None, self.green_starts.lock().clone());
+        let environments = ByColour::from_fn(|colour| {
+            let Some(version) = world.environments.get(colour).version.clone() else {
+                return vec![WorkloadObservation::Stopped];
+            };
+            vec![match starts.get(colour).clone() {
+                Some(why) => WorkloadObservation::Starting { version, why },
+                None => {
+                    let peer = self.nodes.peers.get(colour).clone();
+                    WorkloadObservation::Running { version, peer, admin_token: "t".into() }
+                }
+            }]
         });
-        let (reads_in_effect, traffic) = (Some(world.reads), Some(traffic));
+        let (reads_in_effect, traffic) = (Some(world.reads), Some(traffic).filter(|_| !*self.counts_nothing.lock()));
         Ok(PlatformObservation { environments, reads_in_effect, traffic, read_latency: None })
     }
 }

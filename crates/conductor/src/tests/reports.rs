@@ -1,7 +1,7 @@
 //! What is told of a rollout afterwards.
 
 use super::stage::{Stage, document, run};
-use crate::report::Reporter;
+use crate::report::{Gathered, Reporter};
 use rollout::{Outcome, State};
 use wire::ByColour;
 
@@ -31,6 +31,9 @@ async fn a_rollout_is_told_from_its_beginning_to_its_end() {
     stage.finished(2).await;
     let next = stage.conductor.report().unwrap();
     assert_eq!((next.run.id, next.record.as_ref().map(|record| record.outcome)), (2, Some(Outcome::RolledBack)));
+    let last = next.moments.iter().rfind(|moment| moment.phase == "rolling back").unwrap();
+    let needed = next.evidence.as_ref().unwrap().e_needed;
+    assert!(last.e_value.is_some_and(|e| e >= needed), "E that made it go back is told: {last:?}");
     assert!(next.events.iter().all(|event| !event.text.contains("1.1.0 held")));
 }
 
@@ -43,12 +46,12 @@ async fn a_long_rollout_is_told_in_fewer_moments() {
     let mut reporter = Reporter::new();
     let reports = reporter.subscribe();
     for now_ms in (0..3_600_000).step_by(100) {
-        reporter.note(&state, &info, || None, now_ms);
+        reporter.note(&state, &info, Gathered::default, now_ms);
     }
     let report = reports.borrow().clone().unwrap();
     assert!((600..=1_200).contains(&report.moments.len()), "{}", report.moments.len());
     assert!(report.moments.last().unwrap().at_ms > 3_590_000 && report.moments[0].at_ms == 0);
     let before = report.events.len();
-    reporter.note(&state, &info, || None, 3_700_000);
+    reporter.note(&state, &info, Gathered::default, 3_700_000);
     assert_eq!(reports.borrow().as_ref().unwrap().events.len(), before, "an event is told once");
 }

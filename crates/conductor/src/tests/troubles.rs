@@ -62,6 +62,39 @@ async fn the_right_to_write_is_not_given_by_a_coordinator_that_was_overtaken() {
 }
 
 #[tokio::test]
+async fn a_candidate_that_is_being_started_is_waited_for_and_people_read_what_for() {
+    let stage = Stage::stable(document()).await;
+    *stage.platform.green_starts.lock() = Some("its pod has no address yet: ContainerCreating".into());
+    stage.deploy("1.1.0").await;
+    let info = stage.until(|info| info.why.contains("ContainerCreating")).await;
+    assert!(matches!(info.phase, Phase::Preparing { .. }), "{:?}", info.phase);
+    let green = &info.nodes.green;
+    let said = "version 1.1.0 is being started: its pod has no address yet: ContainerCreating";
+    assert!(info.why.contains(said), "{}", info.why);
+    assert_eq!((green.why.as_deref(), green.ready, green.admin.clone()), (Some(said), false, None));
+    *stage.platform.green_starts.lock() = None;
+    let info = stage.finished(1).await;
+    stage.assert_sound();
+    assert_eq!(info.history[0].outcome, Outcome::Promoted, "{}", info.history[0].reason);
+}
+
+/// Its pod was evicted, say: that is a silence like any other.
+#[tokio::test]
+async fn a_candidate_that_has_to_start_again_too_long_loses_its_reads() {
+    let mut document = document();
+    document.spec.rollout.steps[0].pause = true;
+    let stage = Stage::stable(document).await;
+    stage.deploy("1.1.0").await;
+    stage.until(|info| info.why.contains("waits for `jadeshift promote`")).await;
+    *stage.platform.green_starts.lock() = Some("no pod of it is there".into());
+    let info = stage.finished(1).await;
+    let record = &info.history[0];
+    assert_eq!(record.outcome, Outcome::RolledBack);
+    assert!(record.reason.contains("green has not answered"), "{}", record.reason);
+    assert!(record.reason.contains("no pod of it is there"), "{}", record.reason);
+}
+
+#[tokio::test]
 async fn a_candidate_that_hangs_loses_its_reads_and_holds_nobody_up() {
     let mut document = document();
     document.spec.rollout.steps[0].pause = true;

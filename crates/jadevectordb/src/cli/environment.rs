@@ -14,6 +14,7 @@ const PORT: [&str; 3] = ["JADEVECTORDB_PORT", "JDB_PORT", "JADE_DB_PORT"];
 const HOST: [&str; 2] = ["JADEVECTORDB_HOST", "JDB_HOST"];
 const DATA_DIR: [&str; 3] = ["JADEVECTORDB_DATA_DIR", "JDB_DATA_DIR", "JADE_DB_DATA_DIR"];
 const LOG_LEVEL: [&str; 2] = ["JADEVECTORDB_LOG_LEVEL", "JADE_DB_LOG_LEVEL"];
+const JOIN: &str = "JADEVECTORDB_JOIN";
 const ADMIN_PORT: [&str; 1] = ["JADE_DB_RPC_PORT"];
 
 /// What the environment says.
@@ -28,6 +29,8 @@ pub struct Environment {
     pub admin_token: Option<String>,
     pub admin_password: Option<String>,
     pub admin_password_file: Option<String>,
+    /// As `--join`.
+    pub join: bool,
     /// To be shown to whoever starts the node.
     pub warnings: Vec<String>,
 }
@@ -54,6 +57,7 @@ impl Environment {
         let port = number(first(&mut set, &PORT))?;
         let admin_port = number(first(&mut set, &ADMIN_PORT))?;
         let log_level = first(&mut set, &LOG_LEVEL).map(level).transpose()?;
+        let join = first(&mut set, &[JOIN]).map(switch).transpose()?.unwrap_or(false);
         let mut text = |names: &[&str]| first(&mut set, names).map(|(_, value)| value);
         let environment = Self {
             mode,
@@ -65,6 +69,7 @@ impl Environment {
             admin_token: text(&[ADMIN_TOKEN]),
             admin_password: text(&[ADMIN_PASSWORD]),
             admin_password_file: text(&[ADMIN_PASSWORD_FILE]),
+            join,
             warnings: Vec::new(),
         };
         if !set.is_empty() {
@@ -100,6 +105,14 @@ fn number(found: Option<(String, String)>) -> Result<Option<u16>, EnvironmentErr
     match value.parse() {
         Ok(port) => Ok(Some(port)),
         Err(_) => Err(EnvironmentError { name, value, rule: "must be a port, 0 to 65535" }),
+    }
+}
+
+fn switch((name, value): (String, String)) -> Result<bool, EnvironmentError> {
+    match value.as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(EnvironmentError { name, value, rule: "must be true or false" }),
     }
 }
 

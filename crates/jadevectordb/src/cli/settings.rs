@@ -85,7 +85,7 @@ impl Settings {
             admin,
             version: args.node_version,
             admin_token,
-            join: args.join,
+            join: args.join || environment.join,
             record_format: args.record_format.map_or(FORMAT_MAX, |format| format as u8),
             faults,
             mode,

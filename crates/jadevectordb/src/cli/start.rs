@@ -125,7 +125,8 @@ async fn serve_node(
         // A dropped sender is as good as a word.
         let _ = admin_ended.wait_for(|ended| *ended).await;
     };
-    let admin_task = tokio::spawn(rest::serve(admin, admin::router(node.clone()), until_ended));
+    let keeps_all = watch::channel(false).1;
+    let admin_task = tokio::spawn(rest::serve(admin, admin::router(node.clone()), keeps_all, until_ended));
     let stopping = node.clone();
     let signals = tokio::spawn(async move {
         stop.asked().await;
@@ -136,7 +137,8 @@ async fn serve_node(
     });
     let stopping = node.clone();
     let until_shutdown = async move { stopping.until_shutdown().await };
-    let rest_task = tokio::spawn(rest::serve(http, rest::router(node.clone(), RateLimits::default()), until_shutdown));
+    let router = rest::router(node.clone(), RateLimits::default());
+    let rest_task = tokio::spawn(rest::serve(http, router, node.shed(), until_shutdown));
     let ended = rest_task.await;
     // Followers received what the last requests wrote for as long as those took.
     end_admin.send_replace(true);

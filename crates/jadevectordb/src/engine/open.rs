@@ -13,7 +13,7 @@ use crate::sample::ReadSample;
 use crate::store::Store;
 use crate::surroundings::Execution;
 use changelog::{DataDir, DataDirError, Log, LogOptions, Recovery, Start};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -96,6 +96,8 @@ pub(super) fn open(config: Config) -> Result<Node, OpenError> {
         instance: new_id(),
         held_writes: 0.into(),
         held_bytes: 0.into(),
+        shed: watch::Sender::new(false),
+        faults: RwLock::new(config.faults),
         shutdown: watch::Sender::new(false),
         closed: false.into(),
         dir: Mutex::new(Some(dir.clone())),

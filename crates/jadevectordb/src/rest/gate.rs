@@ -65,6 +65,8 @@ where
 {
     let started = Instant::now();
     let replayed = request.headers().contains_key(wire::headers::REPLAY);
+    // What the other node forwards came to the right place.
+    let forwarded = request.headers().contains_key(wire::headers::HOPS);
     let mut response = answer::response(outcome(rest, route, handler, params, request).await);
     let node = &rest.node;
     let headers = response.headers_mut();
@@ -73,19 +75,20 @@ where
         headers.entry(LSN_HEADER).or_insert_with(|| node.lsn().into());
         headers.entry(VERSION_HEADER).or_insert_with(|| rest.version.clone());
     }
-    if node.shutdown_requested() {
+    if node.shutdown_requested() || (node.sheds() && !forwarded) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_u16();
     // A route that is not built says nothing about the health of the node, and neither does lag, which has a measure of
     // its own.
     let failed = status >= 500 && status != 501 && !response.headers().contains_key(BEHIND_HEADER);
-    count(rest, route.kind, failed, replayed);
-    route.metrics.observe(status, started.elapsed());
+    let elapsed = started.elapsed();
+    count(rest, route.kind, failed, replayed, elapsed);
+    route.metrics.observe(status, elapsed);
     response
 }
 
-fn count(rest: &Rest, kind: Kind, failed: bool, replayed: bool) {
+fn count(rest: &Rest, kind: Kind, failed: bool, replayed: bool, elapsed: Duration) {
     let counters = rest.node.counters();
     let add = |all: &AtomicU64, errors: Option<&AtomicU64>| {
         all.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +99,10 @@ fn count(rest: &Rest, kind: Kind, failed: bool, replayed: bool) {
     match kind {
         Kind::System => {}
         Kind::Read if replayed => add(&counters.replays, None),
-        Kind::Read => add(&counters.reads, Some(&counters.read_errors)),
+        Kind::Read => {
+            counters.read_latency.record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+            add(&counters.reads, Some(&counters.read_errors));
+        }
         Kind::Write => add(&counters.writes, Some(&counters.write_errors)),
     }
 }

@@ -155,7 +155,7 @@ struct Found {
 async fn find_matches(node: &Node, database: Arc<Database>, ask: Ask) -> Result<Found, Problem> {
     let flat = node.config().index.kind == IndexKind::Flat || database.record().index_type.eq_ignore_ascii_case("flat");
     let scans = ask.exact || flat || !ask.filter.is_empty();
-    let faults = *node.faults();
+    let faults = node.faults();
     let long = scans && long_to_scan(&database);
     aside(long, move || matches(&database, &ask, &faults)).await?.map_err(|error| match error {
         SearchError::Dimensions { given, expected } => wrong_dimension(given, expected),

@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,6 +22,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, at the end, a connection that was never used may still begin its first request.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection of a node that sheds its clients may go without a request: one that is in use ends with its next
+/// answer, and closing it before would meet a request on its way.
+const SHED_IDLE: Duration = Duration::from_secs(1);
 /// Pause after an error of `accept` (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -29,7 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
-    used: AtomicBool,
+    begun: AtomicU64,
+    answered: AtomicU64,
     open: Arc<AtomicUsize>,
 }
 
@@ -37,6 +41,15 @@ impl Connection {
     /// Connections of this listener at the moment.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Requests that began and were answered.
+    fn requests(&self) -> (u64, u64) {
+        (self.begun.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed))
+    }
+
+    fn used(&self) -> bool {
+        self.requests().0 > 0
     }
 }
 
@@ -46,8 +59,14 @@ impl Drop for Connection {
     }
 }
 
-/// Serves `router` until `shutdown` completes; then requests under way have ten seconds to finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+/// Serves `router` until `shutdown` completes; then requests under way have ten seconds to finish. While `shed` says so,
+/// connections that nobody uses are ended; those in use end by what their answers say.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shed: watch::Receiver<bool>,
+    shutdown: impl Future<Output = ()>,
+) {
     let stop = watch::Sender::new(false);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let open = Arc::new(AtomicUsize::new(0));
@@ -67,8 +86,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         match accepted {
             Ok((stream, peer)) => {
                 open.fetch_add(1, Ordering::Relaxed);
-                let connection = Arc::new(Connection { peer, used: AtomicBool::new(false), open: open.clone() });
-                let serving = connect(stream, connection, router.clone(), stop.subscribe());
+                let (begun, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+                let connection = Arc::new(Connection { peer, begun, answered, open: open.clone() });
+                let serving = connect(stream, connection, router.clone(), shed.clone(), stop.subscribe());
                 connections.spawn(async move {
                     serving.await;
                     drop(place);
@@ -89,16 +109,27 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     connections.shutdown().await;
 }
 
-async fn connect(stream: TcpStream, connection: Arc<Connection>, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connect(
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    router: Router,
+    mut shed: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let router = TowerToHyperService::new(router);
     let shown = connection.clone();
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        shown.used.store(true, Ordering::Relaxed);
+        shown.begun.fetch_add(1, Ordering::Relaxed);
         request.extensions_mut().insert(shown.clone());
-        router.call(request)
+        let (answer, shown) = (router.call(request), shown.clone());
+        async move {
+            let answer = answer.await;
+            shown.answered.fetch_add(1, Ordering::Relaxed);
+            answer
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -107,6 +138,10 @@ async fn connect(stream: TcpStream, connection: Arc<Connection>, router: Router,
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
+        () = unused_while_shedding(&connection, &mut shed) => {
+            serving.as_mut().graceful_shutdown();
+            Some(serving.as_mut().await)
+        }
         () = asked_to_end(&mut stop) => None,
     };
     let ended = match ended {
@@ -114,10 +149,10 @@ async fn connect(stream: TcpStream, connection: Arc<Connection>, router: Router,
         None => {
             // Ends an idle connection at once, and a busy one with `Connection: close` after its answer.
             serving.as_mut().graceful_shutdown();
-            if !connection.used.load(Ordering::Relaxed) {
+            if !connection.used() {
                 // hyper goes on waiting for the first request of a connection; a client may never send one.
                 let first = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, serving.as_mut()).await;
-                if first.is_ok() || !connection.used.load(Ordering::Relaxed) {
+                if first.is_ok() || !connection.used() {
                     return;
                 }
             }
@@ -127,6 +162,21 @@ async fn connect(stream: TcpStream, connection: Arc<Connection>, router: Router,
     if let Err(error) = ended {
         // The client's doing: it went away, or did not speak HTTP.
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Returns when clients are to go elsewhere and this one says nothing. One that never asked anything may be about to.
+async fn unused_while_shedding(connection: &Connection, shed: &mut watch::Receiver<bool>) {
+    loop {
+        if shed.wait_for(|shed| *shed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let (begun, answered) = connection.requests();
+        tokio::time::sleep(SHED_IDLE).await;
+        let silent = begun > 0 && begun == answered && connection.requests() == (begun, answered);
+        if silent && *shed.borrow() {
+            return;
+        }
     }
 }
 

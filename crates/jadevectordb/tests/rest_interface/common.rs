@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::admin::Peer;
 use wire::document::{Index, Mode};
@@ -123,9 +124,10 @@ impl TestNode {
         ensure_first_admin(&node, Some(PASSWORD.into())).await.unwrap();
         let stopping = node.clone();
         let until = async move { stopping.until_shutdown().await };
-        let serving = tokio::spawn(rest::serve(http, rest::router(node.clone(), limits), until));
+        let serving = tokio::spawn(rest::serve(http, rest::router(node.clone(), limits), node.shed(), until));
         let forever = std::future::pending();
-        let admin_serving = tokio::spawn(rest::serve(admin, admin::router(node.clone()), forever));
+        let admin_serving =
+            tokio::spawn(rest::serve(admin, admin::router(node.clone()), watch::channel(false).1, forever));
         let client = Http::new();
         let mut test = Self {
             node,

@@ -213,7 +213,7 @@ async fn development_is_loud_and_local_and_names_unused_variables() {
 fn arguments_that_make_no_sense_are_refused_with_2() {
     let dir = TempDir::new().unwrap();
     for (arguments, expected) in [
-        (["--fault", "speed=1"], "known faults are errors, wrong-results and latency"),
+        (["--fault", "speed=1"], "known faults are errors, wrong-results, latency and unready"),
         (["--connectivity", "1"], "1 is not in 2..=256"),
         (["--index-kind", "tree"], "the known kinds are hnsw and flat"),
     ] {

@@ -174,6 +174,9 @@ async fn searches_are_sampled_and_can_be_replayed() {
     let score = found["results"][0]["score"].as_f64().unwrap() as f32;
     assert_eq!(replayed.scores[0].to_bits(), score.to_bits());
     assert_eq!(node.node.counters().replays.load(Ordering::Relaxed), before + 1);
+    let state = jadevectordb::admin::state(&node.node);
+    let measured = state.read_latency.as_ref().map(wire::Latency::count);
+    assert_eq!((measured, state.counters.reads), (Some(1), 1), "live reads are measured, replays are not");
     let unknown = Replay { database: "none".into(), query: vec![1.0], top_k: 1, exact: false };
     assert_eq!(replay(&node.node, &unknown).await.status, 404);
     let wrong = Replay { query: vec![1.0], ..sampled[0].clone() };

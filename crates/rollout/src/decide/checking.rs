@@ -26,6 +26,12 @@ pub(super) fn decide(look: &Look, since_ms: u64) -> Next {
     if look.full() {
         return look.hand_over(0, &passed);
     }
+    if look.spec.rollout.hold_before_steps {
+        return look.enter(
+            Phase::Shifting { step: 0, share_percent: 0, since_ms: look.now_ms, promoted: false },
+            format!("{passed}; it waits for `jadeshift promote`"),
+        );
+    }
     match step_after(&look.spec.rollout.steps, 0) {
         Some((step, share_percent)) => look.enter(
             Phase::Shifting { step, share_percent, since_ms: look.now_ms, promoted: false },

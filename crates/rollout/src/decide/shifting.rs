@@ -15,13 +15,17 @@ pub(super) fn decide(look: &Look, step: usize, share_percent: u8, since_ms: u64,
     }
     let step = Step { look, candidate, number: step, share_percent, since_ms };
     if let Err(why) = look.near(candidate) {
-        return step.unfinished(why);
+        // Nobody is in a hurry before the first reader.
+        return if share_percent == 0 { look.stay(why) } else { step.unfinished(why) };
     }
     if look.full() {
         return look.hand_over(share_percent, "the remaining steps are skipped, as a person asked");
     }
     if promoted {
         return step.advance("a person said promote");
+    }
+    if share_percent == 0 {
+        return look.stay(format!("{candidate} is ready, and waits for `jadeshift promote`"));
     }
     // Of the two it is the one whose silence says nothing about the new version.
     let active = candidate.other();
@@ -87,11 +91,15 @@ impl Step<'_> {
 
     fn advance(&self, because: &str) -> Next {
         let look = self.look;
+        let because = match self.share_percent {
+            0 => because.to_string(),
+            _ => format!("{} is done: {because}", self.name()),
+        };
         match step_after(&look.spec.rollout.steps, self.share_percent) {
-            None => look.hand_over(self.share_percent, &format!("{} is done: {because}", self.name())),
+            None => look.hand_over(self.share_percent, &because),
             Some((step, share_percent)) => look.enter(
                 Phase::Shifting { step, share_percent, since_ms: look.now_ms, promoted: false },
-                format!("{} gets {share_percent} % of the reads; {} is done: {because}", self.candidate, self.name()),
+                format!("{} gets {share_percent} % of the reads; {because}", self.candidate),
             ),
         }
     }

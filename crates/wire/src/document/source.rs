@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// What it is judged by follows from the fields: `ratioMax` or `rateMax` want counts, `min` or `max` want a value, and without
 /// any of them a webhook or a command says `pass` or `fail` itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
     /// Name of the signal.
@@ -52,6 +53,7 @@ pub struct Source {
 
 /// Instant queries of the HTTP API. In a query, `$colour` and `$version` stand for each environment's own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusSource {
     /// Without `/api/v1/query`.
@@ -68,12 +70,16 @@ pub struct PrometheusSource {
     /// A file with the token of `Authorization: Bearer`, read anew for each query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) to trust instead of those of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
 }
 
 /// A POST with JSON that is answered with JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookSource {
     pub url: String,
@@ -81,12 +87,16 @@ pub struct WebhookSource {
     /// or any text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) to trust instead of those of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
 }
 
 /// A program that gets JSON and answers with JSON, or with its exit code: 0 passes, 1 fails, any other says nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CommandSource {
     pub program: String,

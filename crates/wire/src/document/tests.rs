@@ -1,6 +1,6 @@
 use super::*;
 
-const HEAD: &str = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+const HEAD: &str = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
 
 fn error_of(spec: &str) -> String {
     BlueGreen::from_yaml(&format!("{HEAD}spec:\n{spec}")).expect_err("must be refused").to_string()
@@ -84,6 +84,10 @@ fn the_policy_of_the_evidence_is_checked() {
         error_of("  evidence: {latencyRatioMax: {p99: .inf}}\n")
             .contains("spec.evidence.latencyRatioMax.p99: inf is not allowed")
     );
+    let order = error_of("  evidence: {rankCorrelationMin: -1.5}\n");
+    assert_eq!(order, "spec.evidence.rankCorrelationMin: -1.5 is not allowed: a number from -1 to 1");
+    let scores = error_of("  evidence: {scoreDriftMax: -0.1}\n");
+    assert_eq!(scores, "spec.evidence.scoreDriftMax: -0.1 is not allowed: a number of at least 0");
     let step = error_of("  rollout: {steps: [{sharePercent: 100, evidenceMin: -1}]}\n");
     assert_eq!(step, "spec.rollout.steps[0].evidenceMin: -1 is not allowed: a number of at least 0");
 }

@@ -7,7 +7,7 @@ use super::{API_VERSION, Acknowledge, BlueGreen, DocumentError, KIND, LatencyRat
 /// Longest version label and name.
 const LABEL_LENGTH_MAX: usize = 63;
 /// Most nodes of one environment.
-const REPLICAS_MAX: u64 = 9;
+pub const REPLICAS_MAX: u8 = 9;
 
 impl BlueGreen {
     /// Checks every rule that types cannot express.
@@ -19,7 +19,7 @@ impl BlueGreen {
         equal("kind", &self.kind, KIND)?;
         label("metadata.name", &self.metadata.name)?;
         label("spec.version", &self.spec.version)?;
-        within("spec.replicas", u64::from(self.spec.replicas), 1, REPLICAS_MAX)?;
+        within("spec.replicas", u64::from(self.spec.replicas), 1, REPLICAS_MAX.into())?;
         for (name, version) in &self.spec.versions {
             let path = format!("spec.versions.{name}");
             label(&path, name)?;
@@ -27,6 +27,10 @@ impl BlueGreen {
         }
         self.validate_steps()?;
         self.validate_evidence()?;
+        self.spec.cluster.validate()?;
+        if let Some(request) = &self.spec.request {
+            request.validate()?;
+        }
         address("spec.local.gateway", &self.spec.local.gateway)?;
         for colour in crate::Colour::BOTH {
             let node = self.spec.local.node(colour);
@@ -111,6 +115,11 @@ impl BlueGreen {
             at_least(&path("latencyLimitMs"), limit_ms, 0.016)?;
         }
         rate(&path("overlapMin"), evidence.overlap_min)?;
+        if !(-1.0..=1.0).contains(&evidence.rank_correlation_min) {
+            let given = evidence.rank_correlation_min.to_string();
+            return Err(rule_broken(path("rankCorrelationMin"), given, "a number from -1 to 1"));
+        }
+        at_least(&path("scoreDriftMax"), evidence.score_drift_max, 0.0)?;
         between(&path("badResultsRateMax"), evidence.bad_results_rate_max)?;
         between(&path("recallLossMax"), evidence.recall_loss_max)?;
         within(&path("replaysPerSecond"), evidence.replays_per_second, 1, 10_000)?;

@@ -96,7 +96,7 @@ where
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stopping = node.clone();
-    tokio::spawn(crate::rest::serve(listener, router, async move { stopping.until_shutdown().await }));
+    tokio::spawn(crate::rest::serve(listener, router, node.shed(), async move { stopping.until_shutdown().await }));
     (node, address)
 }
 

@@ -299,6 +299,35 @@ fn a_rollout_from_the_first_start_to_the_end_of_the_watch() {
 }
 
 #[test]
+fn a_candidate_that_is_held_before_the_steps_gets_no_reader_until_a_person_says_so() {
+    let held = |script: &str| {
+        let mut scene = Scene::new();
+        scene.spec.rollout.hold_before_steps = true;
+        run(&mut scene, &format!("{UP_TO_SHIFTING}\n{script}"))
+    };
+    let printed = held("reads 0\n+99999999\n?\n> promote\n?\nreads 50\n?");
+    let after_checks: Vec<&str> = printed.lines().skip(5).collect();
+    assert_eq!(
+        after_checks,
+        [
+            "* [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green passed its checks: data pass; results pass; it waits for \
+             `jadeshift promote`",
+            "  [blue 1.0.0 P1 100%w, green 1.1.0 F1 0%]: green is ready, and waits for `jadeshift promote`",
+            "> promote: shifting",
+            "* [blue 1.0.0 P1 50%w, green 1.1.0 F1 50%]: green gets 50 % of the reads; a person said promote",
+            "  [blue 1.0.0 P1 50%w, green 1.1.0 F1 50%]: green answered 0 of the 100 reads that step 1 (50 %) needs; 0 ms of 10 s \
+             passed",
+        ]
+    );
+    assert!(held("reads 0\n> rollback\n?").contains("> rollback: rolling back"), "it goes back from there");
+    let behind = held("reads 0\nblue primary 1 @5000\n+99999999\n?");
+    assert!(
+        behind.trim_end().ends_with("4900 records behind blue; 1000 are allowed"),
+        "it waits without a limit: {behind}"
+    );
+}
+
+#[test]
 fn a_failing_candidate_loses_its_reads_and_is_let_go() {
     check(
         &format!(
