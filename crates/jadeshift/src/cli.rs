@@ -1,15 +1,18 @@
 //! What can be typed: every command with its arguments and examples.
 
 use crate::exit;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wire::Colour;
 
 /// How long `deploy --wait` waits unless told otherwise.
 const DEPLOY_TIMEOUT_MS: u64 = 3_600_000;
 /// How long `monitor` watches unless told otherwise.
 const MONITOR_TIMEOUT_MS: u64 = 300_000;
+/// Under this name kubectl finds the program and runs it for `kubectl jadeshift`.
+const PLUGIN: &str = "kubectl-jadeshift";
 
 /// Blue-green deployment for a vector database, where the data follows the traffic.
 ///
@@ -26,12 +29,51 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// What was typed. Ends the process after help, and after what is not understood.
+    pub fn of_this_process() -> Self {
+        Self::of(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// `words` begin with the name of the program.
+    pub fn of(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let name = words.first().and_then(|word| Path::new(word).file_stem());
+        let plugin = name.is_some_and(|name| name == PLUGIN);
+        let mut command = if plugin { as_plugin(Self::command()) } else { Self::command() };
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        cli.globals.plugin = plugin;
+        Ok(cli)
+    }
+}
+
+/// Speaks of itself as it is called then, and of no folder of this machine.
+fn as_plugin(command: clap::Command) -> clap::Command {
+    let renamed = |command: clap::Command| match command.get_after_help().map(ToString::to_string) {
+        Some(help) => command.after_help(help.replace("  jadeshift ", "  kubectl jadeshift ")),
+        None => command,
+    };
+    command.bin_name(PLUGIN.replace('-', " ")).mut_arg("dir", |dir| dir.hide(true)).mut_subcommands(renamed)
+}
+
 /// Accepted by every command.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
     /// Folder of the deployment
     #[arg(long, global = true, env = "JADESHIFT_DIR", default_value = local::FOLDER_DEFAULT, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
+    /// A deployment on a cluster: namespace of its BlueGreen (kubectl's default when another of these options is given)
+    #[arg(long, short, global = true, env = "JADESHIFT_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Its name, when the namespace has several
+    #[arg(long, global = true, env = "JADESHIFT_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// The cluster, by its name in the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// File that says where the cluster is, instead of KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<PathBuf>,
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Output,
@@ -41,6 +83,9 @@ pub struct Globals {
     /// More of what happens on stderr; twice for everything (JADESHIFT_LOG=debug does the same)
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Run by kubectl: a cluster is always meant.
+    #[arg(skip)]
+    pub plugin: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -52,7 +97,7 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the deployment on this machine: two environments and the gateway
+    /// Run the deployment on this machine, or put it on a cluster: two environments and the gateway
     #[command(after_help = UP)]
     Up(Up),
     /// Bring in another version: fill the candidate, shift the reads step by step, hand over the writes
@@ -139,12 +184,80 @@ pub enum Command {
     /// See it work: four releases of a real database under load, in about a minute
     #[command(after_help = DEMO)]
     Demo(Demo),
+    /// Look after every BlueGreen object of a cluster
+    #[command(after_help = OPERATOR)]
+    Operator(Operator),
+    /// Run the gateway alone, on a cluster: the operator tells it where requests go
+    #[command(after_help = GATEWAY)]
+    Gateway(Gateway),
+    /// Put the operator on a cluster: definition, rights, and itself
+    #[command(after_help = INSTALL)]
+    Install(Install),
+    /// Print what a cluster needs, as YAML
+    #[command(after_help = RENDER)]
+    Render {
+        #[command(subcommand)]
+        what: Rendered,
+    },
     /// Run one database node (the same as the program `jadevectordb`)
     #[command(after_help = node_help())]
     Node(Box<jadevectordb::cli::Args>),
     /// Print a script that completes commands in a shell
     #[command(after_help = COMPLETION)]
     Completion { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Install {
+    /// Image of this program
+    #[arg(long, value_name = "IMAGE", default_value_t = kubernetes::install::Install::default().image)]
+    pub image: String,
+    /// Namespace of the operator itself
+    #[arg(long, value_name = "NAME", default_value_t = kubernetes::install::Install::default().namespace)]
+    pub operator_namespace: String,
+    /// Operators; one works, the others take over when it goes
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub replicas: u8,
+    /// Give up waiting for it after this time; 0 does not wait
+    #[arg(long, value_name = "N", default_value_t = 120_000)]
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Operator {
+    /// Address of its health checks and metrics
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Image of the gateway, where a document asks for one and names none
+    #[arg(long, value_name = "IMAGE", default_value_t = kubernetes::install::Install::default().image)]
+    pub gateway_image: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Gateway {
+    /// Address for clients
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address for the operator, for health checks and metrics
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub control: SocketAddr,
+    /// File with the token that the operator shows
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Rendered {
+    /// The definition of the BlueGreen resource
+    Crd,
+    /// Everything that `jadeshift install` applies
+    Install,
+    /// Manifests, rules, dashboards and the chart, as files
+    Deployments {
+        /// Folder that they are written to
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -270,6 +383,7 @@ Examples:
 
 const DEPLOY: &str = "\
 Examples:
+  jadeshift deploy 1.1.0 --namespace jadevectordb-system --wait
   jadeshift deploy 1.1.0
   jadeshift deploy 1.1.0 --wait --timeout-ms 900000";
 
@@ -295,6 +409,7 @@ Examples:
 const INFO: &str = "\
 Examples:
   jadeshift info
+  jadeshift info --namespace jadevectordb-system
   jadeshift status --watch
   jadeshift info --output json";
 
@@ -353,6 +468,34 @@ const DOWN: &str = "\
 Examples:
   jadeshift down
   jadeshift --dir /srv/shop down";
+
+const GATEWAY: &str = "\
+Examples:
+  jadeshift gateway --listen 0.0.0.0:8080 --control 0.0.0.0:8081 --token-file /credentials/admin-token";
+
+const INSTALL: &str = "\
+With --namespace the operator looks after that namespace only, and has rights there only. It may be repeated: what is there
+already is renewed.
+
+Under the name kubectl-jadeshift in a folder of PATH, `kubectl jadeshift` is this program, for clusters only:
+  ln -s $(command -v jadeshift) /usr/local/bin/kubectl-jadeshift
+
+Examples:
+  jadeshift install
+  jadeshift install --context production --image registry.example.org/jadeshift:0.1.0
+  jadeshift render install | kubectl apply --server-side -f -";
+
+const OPERATOR: &str = "\
+It finds its cluster as kubectl does (KUBECONFIG, or ~/.kube/config), and inside of a pod by the pod's account. With
+--namespace it looks after the objects of that one only.
+
+Examples:
+  jadeshift operator
+  jadeshift operator --namespace jadevectordb-system";
+
+const RENDER: &str = "\
+Examples:
+  jadeshift render crd | kubectl apply --server-side -f -";
 
 const DEMO: &str = "\
 Real processes in a folder of their own, 10,000 Debian packages, and clients that read and write through the gateway for

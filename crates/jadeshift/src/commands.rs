@@ -3,14 +3,18 @@
 mod analyze;
 mod check;
 mod deploy;
+mod gateway;
 mod health;
 mod info;
+mod install;
 mod monitor;
+mod operator;
+mod render;
 mod report;
 pub mod up;
 
 use crate::cli::{CanaryAction, Cli, Command, Globals};
-use crate::control::Control;
+use crate::deployment::{Deployment, must_mean_this_machine};
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::output::Printer;
@@ -35,6 +39,17 @@ pub fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         // A node has its own way of logging.
         logging::start(&globals);
     }
+    match command {
+        Command::Up(_) => must_mean_this_machine(&globals, "up", "`kubectl apply -f bluegreen.yaml` makes one there")?,
+        Command::Down => {
+            must_mean_this_machine(
+                &globals,
+                "down",
+                "`kubectl delete bluegreen NAME` ends one there and keeps its data",
+            )?;
+        }
+        _ => (),
+    }
     let printer = Printer::new(&globals);
     let code = match command {
         Command::Node(args) => return Ok(jadevectordb::cli::run(*args)),
@@ -44,6 +59,10 @@ pub fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         }
         Command::Analyze(args) => analyze::run(&printer, &args)?,
         Command::Check { file } => check::run(&printer, &file)?,
+        Command::Operator(args) => block_on(operator::run(&globals, &args))?,
+        Command::Render { what } => render::run(&globals, &what)?,
+        Command::Gateway(args) => block_on(gateway::run(&args))?,
+        Command::Install(args) => block_on(until_interrupted(install::run(&globals, &printer, &args)))?,
         Command::Up(args) if args.detach => block_on(up::detached(&globals, &printer, &args))?,
         Command::Up(args) => block_on(up::foreground(&globals, &printer, &args))?,
         Command::Demo(args) => block_on(demo::run(&printer, &args))?,
@@ -82,18 +101,22 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
         | Command::Demo(_)
         | Command::Node(_)
         | Command::Completion { .. }
+        | Command::Operator(_)
+        | Command::Install(_)
+        | Command::Gateway(_)
+        | Command::Render { .. }
         | Command::Analyze(_)
         | Command::Check { .. } => {
             return Err(Failure::failed("the command was not run", "it does not talk to a deployment"));
         }
     };
-    let info = Control::find(&globals.dir)?.command(&wish).await?;
+    let info = Deployment::find(globals).await?.command(&wish).await?;
     printer.result(|| follow::line(&info), &info);
     Ok(ExitCode::Ok)
 }
 
 async fn verify(globals: &Globals, printer: &Printer, deep: bool) -> Result<ExitCode, Failure> {
-    let verified = Control::find(&globals.dir)?.verify(deep).await?;
+    let verified = Deployment::find(globals).await?.verify(deep).await?;
     printer.result(|| text::verified(&verified), &verified);
     Ok(match (verified.equal, text::is_compared(&verified)) {
         (true, _) => ExitCode::Ok,

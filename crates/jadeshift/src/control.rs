@@ -163,7 +163,7 @@ fn body(value: &impl serde::Serialize) -> Result<Bytes, Failure> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| Failure::failed("could not write the request", error))
 }
 
-fn name_of(command: &Command) -> String {
+pub fn name_of(command: &Command) -> String {
     match command {
         Command::Deploy { version } => format!("`deploy {version}`"),
         Command::Promote { full: true } => "`promote --full`".into(),

@@ -1,12 +1,12 @@
 //! Watching a deployment until something happens, also across a restart of its `up`.
 
-use crate::control::Control;
+use crate::cli::Globals;
+use crate::deployment::Deployment;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::text::{phase_name, shape};
 use conductor::{Event, Info};
 use rollout::Record;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long an `up` may be away, to be started again, before watching it ends.
@@ -14,14 +14,14 @@ const AWAY_MAX: Duration = Duration::from_secs(15);
 
 /// Looks at a deployment again and again.
 pub struct Looks {
-    dir: PathBuf,
-    control: Option<Control>,
+    globals: Globals,
+    deployment: Option<Deployment>,
     away_since: Option<Instant>,
 }
 
 impl Looks {
-    pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.into(), control: None, away_since: None }
+    pub fn at(globals: &Globals) -> Self {
+        Self { globals: globals.clone(), deployment: None, away_since: None }
     }
 
     /// The state now; `None`: it does not answer at the moment.
@@ -29,7 +29,7 @@ impl Looks {
     /// # Errors
     /// When it has not answered for [`AWAY_MAX`], or never did.
     pub async fn next(&mut self) -> Result<Option<Info>, Failure> {
-        let seen_before = self.control.is_some() || self.away_since.is_some();
+        let seen_before = self.deployment.is_some() || self.away_since.is_some();
         let failure = match self.ask().await {
             Ok(info) => {
                 self.away_since = None;
@@ -38,7 +38,7 @@ impl Looks {
             Err(failure) => failure,
         };
         // Another `up` of this folder has another address.
-        self.control = None;
+        self.deployment = None;
         let away_since = *self.away_since.get_or_insert_with(Instant::now);
         match seen_before && away_since.elapsed() < AWAY_MAX {
             true => Ok(None),
@@ -47,12 +47,12 @@ impl Looks {
     }
 
     async fn ask(&mut self) -> Result<Info, Failure> {
-        let control = match self.control.take() {
-            Some(control) => control,
-            None => Control::find(&self.dir)?,
+        let deployment = match self.deployment.take() {
+            Some(deployment) => deployment,
+            None => Deployment::find(&self.globals).await?,
         };
-        let info = control.info().await?;
-        self.control = Some(control);
+        let info = deployment.info().await?;
+        self.deployment = Some(deployment);
         Ok(info)
     }
 }

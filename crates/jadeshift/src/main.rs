@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli.rs` | what can be typed |
 //! | `commands.rs`, `commands/` | what each command does, one file each where it is more than a call |
+//! | `deployment.rs` | the deployment that a command is about: of this machine, or of a cluster |
 //! | `control.rs` | talking to the running `jadeshift up` |
 //! | `follow.rs` | watching a rollout until something happens |
 //! | `text.rs`, `text/` | results as people read them |
@@ -15,6 +16,7 @@ mod cli;
 mod commands;
 mod control;
 mod demo;
+mod deployment;
 mod exit;
 mod failure;
 mod follow;
@@ -23,11 +25,10 @@ mod output;
 mod signals;
 mod text;
 
-use clap::Parser;
 use std::io::Write;
 
 fn main() -> std::process::ExitCode {
-    match commands::run(cli::Cli::parse()) {
+    match commands::run(cli::Cli::of_this_process()) {
         Ok(code) => code,
         Err(failure) => {
             // Nobody is left to be told when stderr is gone; the exit code still says it.

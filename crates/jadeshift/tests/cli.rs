@@ -81,7 +81,7 @@ fn a_folder_of_a_newer_jadeshift_is_left_alone() {
 #[test]
 fn a_bad_document_is_named_with_its_field_and_rule() {
     let dir = tempfile::tempdir().unwrap();
-    let head = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+    let head = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
     let cases = [
         ("spec: {rollout: {steps: [{sharePercent: 130}]}}\n", &["sharePercent", "130", "from 1 to 100"][..]),
         ("spec: {shade: blue}\n", &["spec", "shade"]),
@@ -105,7 +105,7 @@ fn a_bad_document_is_named_with_its_field_and_rule() {
 #[test]
 fn a_good_document_is_summed_up() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
+    let text = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\n";
     std::fs::write(dir.path().join("shop.yaml"), text).unwrap();
     let output = jadeshift(dir.path(), &["check", "-f", "shop.yaml"]);
     assert!(output.status.success());
@@ -208,7 +208,7 @@ fn a_recorded_release_is_judged_as_it_would_have_been() {
     assert_eq!((short["seconds_compared"].as_u64(), short["seconds_missing"].as_u64()), (Some(20), Some(580)));
 
     // A document that allows more, and asks for less time.
-    let document = "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\nspec:\n  rollout: {steps: \
+    let document = "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: shop}\nspec:\n  rollout: {steps: \
                     [{sharePercent: 10, durationMinMs: 5000}, {sharePercent: 100}]}\n  evidence: {latencyRatioMax: {p99: 4}}\n";
     std::fs::write(dir.path().join("shop.yaml"), document).unwrap();
     let words = ["--blue", "blue.csv", "--green", "slow.csv", "--policy", "shop.yaml"];

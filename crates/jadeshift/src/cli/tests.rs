@@ -12,8 +12,9 @@ fn examples() -> Vec<(String, String)> {
     found
 }
 
-/// Splits like a shell, as far as the examples need it.
+/// Splits like a shell, as far as the examples need it; what another program does with the output is not looked at.
 fn words(line: &str) -> Vec<String> {
+    let line = line.split(" | ").next().unwrap_or(line);
     let outside_and_inside = line.split('\'').enumerate();
     outside_and_inside
         .flat_map(|(position, part)| match position % 2 {
@@ -69,4 +70,15 @@ fn what_makes_no_sense_is_refused() {
 fn the_long_help_lists_the_exit_codes() {
     let help = Cli::command().render_long_help().to_string();
     assert!(help.contains(exit::HELP), "{help}");
+}
+
+#[test]
+fn as_a_plugin_it_speaks_of_itself_as_kubectl_calls_it() {
+    let help = |line| Cli::of(words(line).into_iter().map(OsString::from).collect()).unwrap_err().to_string();
+    let text = help("/usr/local/bin/kubectl-jadeshift rollback --help");
+    assert!(text.contains("Usage: kubectl jadeshift rollback [OPTIONS]"), "{text}");
+    assert!(text.contains("  kubectl jadeshift rollback --accept-loss"), "{text}");
+    assert!(!text.contains("--dir"), "{text}");
+    let text = help("/usr/local/bin/jadeshift rollback --help");
+    assert!(text.contains("Usage: jadeshift rollback [OPTIONS]") && text.contains("--dir"), "{text}");
 }

@@ -1,7 +1,7 @@
 //! `deploy`: begin a rollout, and if asked to, stay until it has ended.
 
 use crate::cli::{Deploy, Globals};
-use crate::control::Control;
+use crate::deployment::Deployment;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::follow::{Looks, News, ended, line, timed_out};
@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(200);
 pub async fn run(globals: &Globals, printer: &Printer, args: &Deploy) -> Result<ExitCode, Failure> {
     version_label(&args.version).map_err(|error| Failure::usage("could not deploy", error))?;
     let command = Command::Deploy { version: args.version.clone() };
-    let info = Control::find(&globals.dir)?.command(&command).await?;
+    let info = Deployment::find(globals).await?.command(&command).await?;
     if !args.wait {
         printer.result(|| line(&info), &info);
         return Ok(ExitCode::Ok);
@@ -37,7 +37,7 @@ pub async fn run(globals: &Globals, printer: &Printer, args: &Deploy) -> Result<
 
 async fn wait(globals: &Globals, printer: &Printer, args: &Deploy, run: u64) -> Result<Record, Failure> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
-    let mut looks = Looks::at(&globals.dir);
+    let mut looks = Looks::at(globals);
     let mut news = News::default();
     let mut last = None;
     while Instant::now() < deadline {

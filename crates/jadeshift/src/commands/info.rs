@@ -1,7 +1,7 @@
 //! `info`: where the deployment stands, once or again and again.
 
 use crate::cli::Globals;
-use crate::control::Control;
+use crate::deployment::Deployment;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::follow::{Looks, News};
@@ -16,11 +16,11 @@ const POLL: Duration = Duration::from_millis(200);
 
 pub async fn run(globals: &Globals, printer: &Printer, watch: bool) -> Result<ExitCode, Failure> {
     if !watch {
-        let info = Control::find(&globals.dir)?.info().await?;
+        let info = Deployment::find(globals).await?.info().await?;
         printer.result(|| text::info(&info, now_ms()), &info);
         return Ok(ExitCode::Ok);
     }
-    let mut looks = Looks::at(&globals.dir);
+    let mut looks = Looks::at(globals);
     if stdout_is_terminal() && !printer.json {
         loop {
             match looks.next().await? {

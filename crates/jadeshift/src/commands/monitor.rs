@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub async fn run(globals: &Globals, printer: &Printer, timeout_ms: u64, interval_ms: u64) -> Result<ExitCode, Failure> {
     let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-    let mut looks = Looks::at(&globals.dir);
+    let mut looks = Looks::at(globals);
     let mut seen = Seen::default();
     let mut run = None;
     let mut last = None;

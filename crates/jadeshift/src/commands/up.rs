@@ -264,8 +264,11 @@ Next:
     fn a_document_that_cannot_be_used_is_a_usage_error_with_file_and_field() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.yaml");
-        std::fs::write(&file, "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: a, shade: blue}\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: a, shade: blue}\n",
+        )
+        .unwrap();
         let failure = read_document(&file).unwrap_err();
         assert_eq!(failure.code, ExitCode::Usage);
         let message = failure.to_string();

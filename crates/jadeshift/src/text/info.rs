@@ -1,5 +1,6 @@
 //! `jadeshift info`.
 
+use super::report::likeness;
 use super::table::{Table, grouped, megabytes};
 use super::{phase_name, short_digests, since_ms, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
@@ -115,6 +116,9 @@ fn rollout_under_way(info: &Info) -> Option<String> {
     if let Some(evidence) = &info.evidence {
         let (against, needed) = (e_value(evidence.e_value.ln()), e_value(evidence.e_needed.ln()));
         table.row(["  evidence".to_string(), format!("E against it is {against}; at {needed} it goes back")]);
+        if let Some(results) = likeness(&evidence.results) {
+            table.row(["  replayed".to_string(), results]);
+        }
     }
     Some(table.render())
 }

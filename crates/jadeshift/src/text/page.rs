@@ -1,7 +1,7 @@
 //! A report as a page that needs no other file, no script and no network.
 
 use super::plot::{Axis, Line, Scale, escaped, svg};
-use super::report::{QUANTILES, outcome, quantile_ms, signal_cells, spans};
+use super::report::{QUANTILES, likeness, outcome, quantile_ms, signal_cells, spans};
 use super::{short_digests, span, time_of_day};
 use conductor::{Moment, Report};
 use evidence::band_half_width;
@@ -72,9 +72,11 @@ fn evidence(report: &Report) -> String {
         let cells: String = signal_cells(signal).iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
         rows.push_str(&format!("<tr>{cells}</tr>\n"));
     }
+    let results = likeness(&evidence.results)
+        .map_or_else(String::new, |text| format!("<p>Results of replayed searches: {text}.</p>\n"));
     format!(
         "<h2>Evidence</h2>\n<p>E says how many times as likely what was seen is if the candidate is worse. A version that is not \
-         worse reaches the red line with a probability of {} at most, however often one looks.</p>\n{plot}<table>\n{rows}</table>\n",
+         worse reaches the red line with a probability of {} at most, however often one looks.</p>\n{plot}<table>\n{rows}</table>\n{results}",
         1.0 / evidence.e_needed
     )
 }

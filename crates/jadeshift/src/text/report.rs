@@ -3,7 +3,7 @@
 use super::table::{Table, grouped};
 use super::{short_digests, span, time_of_day};
 use conductor::{Moment, Report, SignalInfo};
-use evidence::{e_value, percent};
+use evidence::{Likeness, e_value, percent};
 use rollout::Outcome;
 use wire::Latency;
 
@@ -95,7 +95,19 @@ fn signals(report: &Report) -> Option<String> {
         table.row(signal_cells(signal));
     }
     let (e, needed) = (e_value(evidence.e_value.ln()), e_value(evidence.e_needed.ln()));
-    Some(format!("E against the candidate: {e}; at {needed} it goes back\n{}", table.render()))
+    let results = likeness(&evidence.results).map_or_else(String::new, |text| format!("results: {text}\n"));
+    Some(format!("E against the candidate: {e}; at {needed} it goes back\n{}{results}", table.render()))
+}
+
+/// How alike the results of replayed searches are; `None` when none were compared.
+pub fn likeness(results: &Likeness) -> Option<String> {
+    let overlap = percent(results.overlap.mean()?);
+    let mut parts = vec![format!("{overlap} the same in {} searches", grouped(results.overlap.count))];
+    parts.extend(results.rank_correlation.mean().map(|tau| format!("rank correlation {tau:.3}")));
+    parts.extend(results.score_drift.mean().map(|drift| format!("score drift {}", percent(drift))));
+    let recall = |lost| format!("recall lost {} in {}", percent(lost), grouped(results.recall_lost.count));
+    parts.extend(results.recall_lost.mean().map(recall));
+    Some(parts.join(", "))
 }
 
 /// Name, events of each side, and E.

@@ -3,7 +3,7 @@ use super::*;
 use conductor::{
     Event, EvidenceInfo, FollowerInfo, Info, Moment, NodeInfo, NodeStatus, Report, Sides, SignalInfo, TrafficCounts,
 };
-use evidence::{Counts, Verdict};
+use evidence::{Counts, Likeness, RunningMean, Verdict};
 use rollout::{Outcome, Phase, Record, Run, Stage};
 use wire::admin::{Peer, RecordVersion, Rehash, Role, SetAside};
 use wire::control::{Difference, Differences, Verified, VerifiedEnvironment};
@@ -82,7 +82,12 @@ fn shifting() -> Info {
             Verdict::pass("errors", "2 of 963 reads failed"),
             Verdict::inconclusive("results", "20 of 50 replays"),
         ],
-        evidence: Some(EvidenceInfo { e_value: 3.2, e_needed: 1_000.0, signals: Vec::new() }),
+        evidence: Some(EvidenceInfo {
+            e_value: 3.2,
+            e_needed: 1_000.0,
+            signals: Vec::new(),
+            results: Likeness::default(),
+        }),
         run: Some(run(4, "1.2.0", Colour::Green)),
         history: vec![Record {
             run: run(3, "1.1.0", Colour::Green),
@@ -426,6 +431,12 @@ fn rolled_back() -> Report {
                 e_for: 0.1,
                 active_is_worse: false,
             }],
+            results: Likeness {
+                overlap: RunningMean { count: 2_000, sum: 1_970.0 },
+                rank_correlation: RunningMean { count: 1_900, sum: 1_862.0 },
+                score_drift: RunningMean { count: 2_000, sum: 2.6 },
+                recall_lost: RunningMean { count: 40, sum: 0.1 },
+            },
         }),
         latency: Some(latency),
     }
@@ -447,6 +458,7 @@ rolling back    0 ms               0       0                  0       0         
 E against the candidate: 4,210; at 1,000 it goes back
 signal           candidate               active  E against  E for
 errors  10 of 200 (5.00 %)  0 of 1,800 (0.00 %)      8,000   0.10
+results: 98.50 % the same in 2,000 searches, rank correlation 0.980, score drift 0.13 %, recall lost 0.25 % in 40
 
 latency of reads  count      p50      p90      p99    p99.9
 candidate           200  2.01 ms  3.61 ms  4.05 ms  4.09 ms

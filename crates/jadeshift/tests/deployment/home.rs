@@ -11,7 +11,7 @@ pub const BOUND: Duration = Duration::from_secs(60);
 
 /// Several deployments run beside each other here on few processors: how quick they are is no sign of anything.
 const DOCUMENT: &str = "\
-apiVersion: jadeshift.io/v1alpha1
+apiVersion: jadevectordb.io/v1alpha1
 kind: BlueGreen
 metadata: {name: shop}
 spec:

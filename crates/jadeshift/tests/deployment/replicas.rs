@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 fn document(versions: &str) -> String {
     format!(
         "\
-apiVersion: jadeshift.io/v1alpha1
+apiVersion: jadevectordb.io/v1alpha1
 kind: BlueGreen
 metadata: {{name: shop}}
 spec:

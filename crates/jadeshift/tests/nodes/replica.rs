@@ -9,6 +9,7 @@ use jadevectordb::{admin, rest};
 use std::net::SocketAddr;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::admin::Peer;
 use wire::document::{Index, Mode};
@@ -47,8 +48,10 @@ impl Replica {
         .unwrap();
         ensure_first_admin(&node, Some(PASSWORD.into())).await.unwrap();
         let forever = std::future::pending;
-        let rest_serving = rest::serve(rest_listener, rest::router(node.clone(), RateLimits::default()), forever());
-        let admin_serving = rest::serve(admin_listener, admin::router(node.clone()), forever());
+        let router = rest::router(node.clone(), RateLimits::default());
+        let rest_serving = rest::serve(rest_listener, router, node.shed(), forever());
+        let admin_serving =
+            rest::serve(admin_listener, admin::router(node.clone()), watch::channel(false).1, forever());
         let serving = [tokio::spawn(rest_serving), tokio::spawn(admin_serving)];
         Self { node, http, admin: admin_address, serving, _dir: dir }
     }
