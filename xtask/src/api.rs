@@ -17,8 +17,12 @@ pub struct Api {
     http: Http,
     /// `host:port` of the gateway, or of a node.
     address: String,
+    /// The name that is asked for.
+    host: String,
     token: String,
     database: String,
+    /// Of the database's vectors.
+    pub dimension: usize,
 }
 
 impl Api {
@@ -27,7 +31,22 @@ impl Api {
     /// # Errors
     /// When one of the calls is not answered as agreed.
     pub async fn open(address: &str, dimension: usize) -> Result<Api> {
-        let mut api = Api { http: Http::new(), address: address.into(), token: String::new(), database: String::new() };
+        Self::open_asking_for(address, address, dimension).await
+    }
+
+    /// The same by a name that leads to the database at `address`.
+    ///
+    /// # Errors
+    /// As [`Api::open`].
+    pub async fn open_asking_for(address: &str, host: &str, dimension: usize) -> Result<Api> {
+        let mut api = Api {
+            http: Http::new(),
+            host: host.into(),
+            address: address.into(),
+            token: String::new(),
+            database: String::new(),
+            dimension,
+        };
         let account = json!({"username": "writer", "password": "writer-secret"});
         api.json("POST", "/v1/auth/register", &account, 201).await?;
         let login = api.json("POST", "/v1/auth/login", &account, 200).await?;
@@ -40,7 +59,12 @@ impl Api {
 
     /// The same user and database at another address, over connections of its own.
     pub fn at(&self, address: &str) -> Api {
-        Api { http: Http::new(), address: address.into(), ..self.clone() }
+        Api { http: Http::new(), host: address.into(), address: address.into(), ..self.clone() }
+    }
+
+    /// The header that says who asks.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.token)
     }
 
     /// Path below the database.
@@ -71,8 +95,9 @@ impl Api {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address))
+            .header("host", &self.host)
             .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {}", self.token));
+            .header("authorization", self.authorization());
         if let Some(lsn) = min_lsn {
             request = request.header(wire::headers::MIN_LSN, lsn);
         }

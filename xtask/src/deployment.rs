@@ -77,7 +77,7 @@ impl Deployment {
             .map(|share| format!("{{sharePercent: {share}, durationMinMs: {step_ms}, requestsMin: 5}}"))
             .to_vec();
         let document = format!(
-            "apiVersion: jadeshift.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: bench}}\nspec:\n  mode: development\n  \
+            "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {{name: bench}}\nspec:\n  mode: development\n  \
              versions:\n    \"1.1.0\": {{index: {{connectivity: 24}}}}\n{versions}  rollout:\n    steps: [{}]\n    \
              watchMs: {watch_ms}\n  evidence: {{evidenceMin: 0, replaysMin: {replays_min}, replaysPerSecond: {replays_per_second}, \
              latencyRatioMax: {{p50: 9, p90: 9, p99: 9}}}}\n  \

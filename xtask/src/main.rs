@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod cluster;
 mod crash;
 mod deployment;
 mod model;
@@ -22,6 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     Crash(crash::Crash),
     Model(model::Model),
     Sim(sim::Sim),
@@ -65,6 +68,7 @@ fn run(command: Command) -> Result<()> {
             .enable_all()
             .build()?
             .block_on(unless_interrupted(bench::run(bench))),
+        Command::Cluster(command) => cluster::run(command),
         Command::Sim(options) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?

@@ -51,7 +51,12 @@ pub struct Found {
 impl Writers {
     /// Registers, logs in, makes a database and begins to write.
     pub async fn start(gateway: &str, writers: usize) -> Result<Writers> {
-        let api = Api::open(gateway, DIMENSION).await?;
+        Self::start_asking_for(gateway, gateway, writers).await
+    }
+
+    /// By a name that leads to the database there.
+    pub async fn start_asking_for(gateway: &str, host: &str, writers: usize) -> Result<Writers> {
+        let api = Api::open_asking_for(gateway, host, DIMENSION).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let tasks = (0..writers)
@@ -60,10 +65,20 @@ impl Writers {
         Ok(Writers { api, stop, acknowledged, tasks })
     }
 
+    /// What they write to.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Writes that were acknowledged so far.
+    pub fn acknowledged_now(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
     pub async fn until_acknowledged(&self, number: usize, limit: Duration) -> Result<()> {
         let began = Instant::now();
-        while self.acknowledged.load(Ordering::Relaxed) < number {
-            ensure!(began.elapsed() < limit, "only {} writes acknowledged", self.acknowledged.load(Ordering::Relaxed));
+        while self.acknowledged_now() < number {
+            ensure!(began.elapsed() < limit, "only {} writes acknowledged", self.acknowledged_now());
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())

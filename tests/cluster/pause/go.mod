@@ -1,0 +1,3 @@
+module jadeshift.io/tests/cluster/pause
+
+go 1.26

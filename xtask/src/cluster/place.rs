@@ -1,0 +1,117 @@
+//! Where the cluster keeps its files, and what its addresses are.
+
+use anyhow::{Context, Result};
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Address of the node, and of the API server.
+pub const NODE_ADDRESS: &str = "10.200.0.1";
+pub const NODE_NAME: &str = "node";
+pub const API_PORT: u16 = 6443;
+pub const POD_RANGE: &str = "10.244.0.0/24";
+pub const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// Address of the API server's own Service, the first of the range.
+pub const API_SERVICE: &str = "10.96.0.1";
+
+pub struct Place {
+    workspace: PathBuf,
+    folder: PathBuf,
+    /// Name of the network namespace: each clone of the repository has its own.
+    pub network: String,
+}
+
+impl Place {
+    pub fn of_this_workspace() -> Result<Self> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+        let workspace = workspace.canonicalize().context("the workspace is gone")?;
+        let mut hasher = DefaultHasher::new();
+        workspace.hash(&mut hasher);
+        let network = format!("jadeshift-{:08x}", hasher.finish() as u32);
+        Ok(Self { folder: workspace.join("target/cluster"), workspace, network })
+    }
+
+    /// Sources of the programs, and files of the node.
+    pub fn sources(&self) -> PathBuf {
+        self.workspace.join("tests/cluster")
+    }
+
+    /// Built programs; they outlive the cluster.
+    pub fn programs(&self) -> PathBuf {
+        self.folder.join("bin")
+    }
+
+    /// Release builds of this workspace.
+    pub fn programs_of_ours(&self) -> PathBuf {
+        self.workspace.join("target/release")
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs().join(name)
+    }
+
+    /// Everything that goes with the cluster.
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// A folder of one part.
+    pub fn of(&self, part: &str) -> PathBuf {
+        self.state().join(part)
+    }
+
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        self.of("pki").join(format!("{name}.crt"))
+    }
+
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.of("pki").join(format!("{name}.key"))
+    }
+
+    pub fn kubeconfig(&self, who: &str) -> PathBuf {
+        self.of("kubeconfig").join(who)
+    }
+
+    pub fn containerd_socket(&self) -> PathBuf {
+        self.of("containerd").join("containerd.sock")
+    }
+
+    pub fn api_url(&self) -> String {
+        format!("https://{NODE_ADDRESS}:{API_PORT}")
+    }
+
+    pub fn make_folders(&self) -> Result<()> {
+        for part in ["pki", "kubeconfig", "etcd", "containerd", "cni", "kubelet", "pod-logs", "logs", "pids", "volumes"]
+        {
+            let folder = self.of(part);
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    pub fn remove_state(&self) -> Result<()> {
+        match std::fs::remove_dir_all(self.state()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.state().display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A command in the network of the cluster, with its programs first in the PATH. Not by `ip netns exec`: that hides the
+    /// control groups from the kubelet.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.programs()).chain(std::env::split_paths(&path));
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/var/run/netns/{}", self.network)).arg("--").arg(program);
+        command.env("KUBECONFIG", self.kubeconfig("admin"));
+        command.env("PATH", std::env::join_paths(folders).unwrap_or(path));
+        command
+    }
+
+    pub fn kubectl(&self) -> Command {
+        self.command("kubectl")
+    }
+}
