@@ -34,20 +34,10 @@ Environment of this script:
 HELP
 }
 
-# A canary is a share for a while; nothing and everything are not.
-must_do_shares() {
-    must_be_there
-    case ${router:-service} in
-    service | ingress)
-        die "$REFUSED" "spec.cluster.router.kind of BlueGreen $name is \`${router:-service}\`, which leads to one environment or the other and cannot do shares: use \`gateway\`, \`httpRoute\` or \`istio\`; full-switch and rollback work with every kind"
-        ;;
-    esac
-}
-
 # hold_at PERCENT
 hold_at() {
     local share_wanted=$1
-    must_do_shares
+    must_be_there
     jade canary "$type"
     follow_until is_in_effect_or_left "$ROUTER_S"
     [[ $phase == paused ]] || die "$FAILED" "it does not hold at $share_wanted %: $reason"

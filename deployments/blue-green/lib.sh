@@ -143,7 +143,7 @@ kube() {
 status_fields() {
     local field
     for field in metadata.name status.phase status.active status.versions.blue status.versions.green status.shares.blue \
-        status.shares.green status.last.outcome spec.cluster.router.kind spec.rollout.holdBeforeSteps \
+        status.shares.green status.last.outcome spec.rollout.holdBeforeSteps \
         'status.conditions[?(@.type=="Valid")].status'; do
         printf '{.%s}|' "$field"
     done
@@ -158,7 +158,7 @@ read_state() {
     local text
     text=$(kube get "$RESOURCE" "$name" --ignore-not-found --output "jsonpath=$FIELDS" 2>/dev/null) || return 1
     text=${text//<nil>/}
-    IFS='|' read -r found phase active version_blue version_green share_blue share_green last_outcome router hold valid \
+    IFS='|' read -r found phase active version_blue version_green share_blue share_green last_outcome hold valid \
         reason <<<"$text" || true
     if [[ $active == green ]]; then
         candidate=blue version_active=$version_green version_other=$version_blue share=$share_blue

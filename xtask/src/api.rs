@@ -16,9 +16,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub struct Api {
     http: Http,
     /// `host:port` of the gateway, or of a node.
-    address: String,
+    pub address: String,
     /// The name that is asked for.
-    host: String,
+    pub host: String,
     token: String,
     database: String,
     /// Of the database's vectors.

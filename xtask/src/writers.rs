@@ -4,6 +4,7 @@ use crate::api::Api;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Between two writes of one writer.
 const PAUSE: Duration = Duration::from_millis(4);
 const PAGE: usize = 1_000;
+/// So many acknowledged writes show that there is somebody who takes them.
+const SOME: usize = 50;
+/// Longest wait for the first of them.
+const BEGUN_WITHIN: Duration = Duration::from_secs(20);
 
 pub struct Writers {
     api: Api,
@@ -54,8 +59,14 @@ impl Writers {
         Self::start_asking_for(gateway, gateway, writers).await
     }
 
-    /// By a name that leads to the database there.
-    pub async fn start_asking_for(gateway: &str, host: &str, writers: usize) -> Result<Writers> {
+    /// The same by a name that leads to the database there, once some of what they wrote is acknowledged.
+    pub async fn at_work(gateway: &str, host: &str, writers: usize) -> Result<Writers> {
+        let writers = Self::start_asking_for(gateway, host, writers).await?;
+        writers.until_acknowledged(SOME, BEGUN_WITHIN).await?;
+        Ok(writers)
+    }
+
+    async fn start_asking_for(gateway: &str, host: &str, writers: usize) -> Result<Writers> {
         let api = Api::open_asking_for(gateway, host, DIMENSION).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -82,6 +93,11 @@ impl Writers {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Waits until some more writes are acknowledged than there are now.
+    pub async fn until_written_again(&self, limit: Duration) -> Result<()> {
+        self.until_acknowledged(self.acknowledged_now() + SOME, limit).await
     }
 
     pub async fn stop(self) -> Result<Written> {
@@ -148,6 +164,24 @@ impl Written {
         self.acknowledged.len()
     }
 
+    /// Requests that failed, writes and searches alike.
+    pub fn failed(&self) -> usize {
+        self.requests.iter().filter(|request| request.failed).count()
+    }
+
+    pub fn none_failed(&self) -> Result<()> {
+        let failed = self.failed();
+        ensure!(failed == 0, "{failed} of {} requests of writers failed", self.requests.len());
+        Ok(())
+    }
+
+    /// What was acknowledged is there, once; requests may have failed.
+    pub async fn nothing_lost(&self) -> Result<()> {
+        let found = self.check().await?;
+        ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
+        Ok(())
+    }
+
     /// Compares with everything the database lists.
     pub async fn check(&self) -> Result<Found> {
         let api = self.api.as_ref().context("nothing was written")?;
@@ -175,5 +209,11 @@ impl Written {
             }
         }
         Ok(Found { lost: self.acknowledged.len().saturating_sub(matching - duplicated), duplicated })
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} writes, {} requests of writers failed", self.acknowledged(), self.failed())
     }
 }

@@ -7,5 +7,6 @@ mod fake_platform;
 mod published_bugs;
 mod reports;
 mod rollouts;
+mod shedding;
 pub(crate) mod stage;
 mod troubles;

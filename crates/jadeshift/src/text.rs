@@ -10,7 +10,7 @@ pub mod table;
 mod verified;
 
 pub use info::{info, role};
-pub use phase::{name as phase_name, since_ms};
+pub use phase::name as phase_name;
 pub use report::report;
 pub use verified::{is_compared, verified};
 

@@ -10,8 +10,13 @@ mod exported;
 mod manifests;
 mod monitoring;
 
+use crate::names::Names;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// Of the deployment that the files are about; the scripts name it so, too.
+const NAME: &str = "jadevectordb";
+const NAMESPACE: &str = "jadevectordb-system";
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,15 @@ impl File {
 /// Every file.
 pub fn all() -> Vec<File> {
     [manifests::files(), monitoring::files(), dashboards::files(), chart::files()].concat()
+}
+
+/// Metadata of what stands around the deployment.
+fn metadata(names: &Names, part: &str) -> Value {
+    json!({
+        "name": format!("{}-{part}", names.deployment),
+        "namespace": names.namespace,
+        "labels": {"app.kubernetes.io/name": "jadevectordb", "app.kubernetes.io/instance": names.deployment},
+    })
 }
 
 /// Documents one after the other.

@@ -61,7 +61,8 @@ impl Install {
         })
     }
 
-    fn labels(&self) -> Value {
+    /// Of its pods, and of everything else that is the operator's own.
+    pub(crate) fn labels(&self) -> Value {
         json!({"app.kubernetes.io/name": "jadeshift", "app.kubernetes.io/component": "operator"})
     }
 

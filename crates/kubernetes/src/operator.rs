@@ -15,7 +15,7 @@ pub(crate) use requests::request_of;
 use crate::error::Error;
 use crate::figures::Figures;
 use crate::resource::BlueGreenObject;
-use crate::store::{Patience, Stores};
+use crate::store::{Stores, patience};
 use deployment::{Tools, look_after};
 use futures_util::StreamExt;
 use kube::api::Api;
@@ -66,7 +66,7 @@ impl Operator {
             Some(namespace) => Api::namespaced(self.tools.client.clone(), namespace),
             None => Api::all(self.tools.client.clone()),
         };
-        let mut events = Box::pin(watch_objects(api, watcher::Config::default()).backoff(Patience::default()));
+        let mut events = Box::pin(watch_objects(api, watcher::Config::default()).backoff(patience()));
         let mut served = BTreeMap::new();
         // While all are listed anew: those that are there.
         let mut listed = BTreeSet::new();

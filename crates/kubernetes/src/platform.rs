@@ -12,7 +12,7 @@ use crate::in_effect;
 use crate::names::{NODE_LABEL, Names};
 use crate::resource::BlueGreenObject;
 use crate::state::StatusKeeper;
-use crate::store::Stores;
+use crate::store::{Stores, has_ended};
 use client::Http;
 use conductor::{Platform, PlatformError, PlatformObservation};
 use gateways::Gateways;
@@ -122,7 +122,7 @@ impl ClusterPlatform {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.names.namespace);
         let listed = pods.list(&ListParams::default().labels(&selector)).await;
         let listed = listed.map_err(|error| PlatformError::Observe(format!("the pods of {member}: {error}")))?;
-        let gone = listed.items.iter().all(workload::has_ended);
+        let gone = listed.items.iter().all(has_ended);
         if let Some(version) = deployment_version.filter(|_| gone) {
             self.told.lock().gone_at.insert(member, version);
         }
@@ -175,7 +175,7 @@ impl ClusterPlatform {
     /// Ends the processes of pods now, and not after the time that a pod has to finish. The cluster still tells when they are gone.
     async fn end_now(&self, pods: &[Arc<Pod>]) -> Result<(), PlatformError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.names.namespace);
-        for pod in pods.iter().filter(|pod| !workload::has_ended(pod)) {
+        for pod in pods.iter().filter(|pod| !has_ended(pod)) {
             let uid = pod.uid().unwrap_or_default();
             if self.told.lock().ended.contains(&uid) {
                 continue;

@@ -58,14 +58,8 @@ impl StatusKeeper {
     /// Whether the object has a state that somebody else stored after ours. Asked under the lock under which ours are stored: the
     /// news of one's own store may come before its answer.
     pub async fn is_overtaken(&self, object: &BlueGreenObject) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Numbered {
-            generation: u64,
-        }
         let text = object.status.as_ref().and_then(|status| status.state.as_deref());
-        let stored = text.and_then(|text| serde_json::from_str::<Numbered>(text).ok());
-        let known = self.known.lock().await;
-        stored.zip(known.ours).is_some_and(|(stored, ours)| stored.generation > ours)
+        is_newer(text, self.known.lock().await.ours)
     }
 
     /// The state that an earlier object of this name left with its data.
@@ -165,6 +159,16 @@ impl StatusKeeper {
     }
 }
 
+/// Whether a stored state comes after the one with generation `ours`. Nothing stored, or nothing that can be read, does not.
+fn is_newer(stored: Option<&str>, ours: Option<u64>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        generation: u64,
+    }
+    let stored = stored.and_then(|text| serde_json::from_str::<Numbered>(text).ok());
+    stored.zip(ours).is_some_and(|(stored, ours)| stored.generation > ours)
+}
+
 fn state_of(object: &BlueGreenObject) -> Result<Option<State>, PlatformError> {
     let Some(text) = object.status.as_ref().and_then(|status| status.state.as_deref()) else { return Ok(None) };
     let odd = |error| PlatformError::Load(format!("the status of BlueGreen {}: {error}", object.name_any()));
@@ -174,4 +178,21 @@ fn state_of(object: &BlueGreenObject) -> Result<Option<State>, PlatformError> {
 async fn get(api: &Api<BlueGreenObject>, name: &str) -> Result<BlueGreenObject, Error> {
     let what = format!("BlueGreen {name}");
     api.get(name).await.map_err(|source| Error::Get { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_state_that_was_stored_after_ours_overtakes() {
+        let spec = wire::document::Spec::default();
+        let stored = |generation| serde_json::to_string(&State { generation, ..State::first(&spec, 0) }).unwrap();
+        for (generation, newer) in [(6, false), (7, false), (8, true), (70, true)] {
+            assert_eq!(is_newer(Some(&stored(generation)), Some(7)), newer, "{generation}");
+        }
+        assert!(!is_newer(None, Some(7)), "an object without a state is new, or was emptied by hand");
+        assert!(!is_newer(Some("{"), Some(7)));
+        assert!(!is_newer(Some(&stored(8)), None), "nothing of ours was read or stored yet");
+    }
 }

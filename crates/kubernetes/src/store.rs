@@ -3,13 +3,14 @@
 use crate::build::Kind;
 use crate::error::Error;
 use crate::names::{DEPLOYMENT_LABEL, NODE_LABEL, Names};
+use backon::ExponentialBuilder;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -116,6 +117,11 @@ pub fn number(pod: &Pod) -> u8 {
     pod.labels().get(NODE_LABEL).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// No process of it is left, and none will be.
+pub fn has_ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
 pub fn api_resource(kind: Kind) -> ApiResource {
     let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.as_str()))
@@ -142,33 +148,11 @@ where
 }
 
 /// Pauses between attempts to watch. They stay short, since whoever does not see what is there cannot act, and the API server is
-/// asked by a few watches only.
-pub struct Patience(Duration);
-
-const PATIENCE_MIN: Duration = Duration::from_millis(200);
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self(PATIENCE_MIN)
-    }
-}
-
-impl Iterator for Patience {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(PATIENCE_MAX);
-        // Not all at once, when all broke off at once.
-        Some(pause.mul_f64(rand::random_range(0.5..1.0)))
-    }
-}
-
-impl Backoff for Patience {
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
+/// asked by a few watches only; not all at once, when all broke off at once.
+pub fn patience() -> ExponentialBackoff {
+    let (shortest, longest) = (Duration::from_millis(200), Duration::from_secs(2));
+    let pauses = ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest).with_jitter();
+    pauses.without_max_times().into()
 }
 
 fn watch<K>(watches: &mut JoinSet<()>, api: Api<K>, kind: K::DynamicType) -> Store<K>
@@ -179,7 +163,7 @@ where
     let writer = Writer::new(kind);
     let store = writer.as_reader();
     let events = watcher(api, watcher::Config::default().labels(DEPLOYMENT_LABEL))
-        .backoff(Patience::default())
+        .backoff(patience())
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer);
     watches.spawn(events.for_each(|event| async move {

@@ -2,7 +2,7 @@
 //! that other projects bring, so that the API server checks our objects by them.
 
 use super::place::Place;
-use super::{build, must_succeed, processes, wait_for};
+use super::{build, must_succeed, objects, processes, wait_for};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -24,7 +24,7 @@ pub fn start(place: &Place) -> Result<()> {
     let folder = place.of("edge");
     fs::create_dir_all(&folder)?;
     define(place)?;
-    apply(place, &gateway())?;
+    objects::make(place, &gateway())?;
     let settings = folder.join("contour.yaml");
     fs::write(&settings, format!("gateway: {{gatewayRef: {{namespace: default, name: {GATEWAY}}}}}\n"))?;
     let arguments = [
@@ -158,12 +158,4 @@ spec:
   listeners: [{{name: http, protocol: HTTP, port: 80, allowedRoutes: {{namespaces: {{from: All}}}}}}]
 "
     )
-}
-
-fn apply(place: &Place, text: &str) -> Result<()> {
-    let mut apply = place.kubectl();
-    apply.args(["apply", "--server-side", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut apply = apply.spawn().context("cannot run kubectl")?;
-    apply.stdin.take().context("no way to kubectl")?.write_all(text.as_bytes())?;
-    must_succeed("kubectl apply", apply.wait()?)
 }

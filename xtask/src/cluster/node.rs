@@ -49,7 +49,8 @@ pub fn forget(place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn mounted_below(root: &str) -> Result<Vec<String>> {
+/// Where something is mounted, as far as the path begins with `root`.
+pub fn mounted_below(root: &str) -> Result<Vec<String>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mounts of this machine")?;
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     Ok(points.filter(|point| point.starts_with(root)).map(String::from).collect())

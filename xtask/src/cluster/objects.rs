@@ -22,12 +22,15 @@ pub fn apply(place: &Place, api_only: bool) -> Result<()> {
         let answer = place.kubectl().args(["get", "serviceaccount", "default", "--namespace=default"]).output()?;
         Ok(answer.status.success())
     })?;
+    make(place, &storage(place)?)
+}
+
+/// Makes objects, or makes them what they shall be.
+pub fn make(place: &Place, yaml: &str) -> Result<()> {
     let mut apply = place.kubectl();
     apply.args(["apply", "--server-side", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut apply = apply.spawn().context("cannot run kubectl")?;
-    let mut input = apply.stdin.take().context("no way to kubectl")?;
-    input.write_all(storage(place)?.as_bytes())?;
-    drop(input);
+    apply.stdin.take().context("no way to kubectl")?.write_all(yaml.as_bytes())?;
     must_succeed("kubectl apply", apply.wait()?)
 }
 

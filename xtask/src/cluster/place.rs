@@ -1,6 +1,7 @@
 //! Where the cluster keeps its files, and what its addresses are.
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,24 @@ impl Place {
 
     pub fn kubeconfig(&self, who: &str) -> PathBuf {
         self.of("kubeconfig").join(who)
+    }
+
+    /// Writes one for whoever has `token`, in `namespace` unless another one is asked for.
+    pub fn write_kubeconfig(&self, file: PathBuf, token: &str, namespace: Option<&str>) -> Result<PathBuf> {
+        let mut context = json!({"cluster": "test", "user": "test"});
+        if let Some(namespace) = namespace {
+            context["namespace"] = namespace.into();
+        }
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {
+                "server": self.api_url(), "certificate-authority": self.certificate("ca"),
+            }}],
+            "users": [{"name": "test", "user": {"token": token.trim()}}],
+            "contexts": [{"name": "test", "context": context}],
+        });
+        std::fs::write(&file, text.to_string()).context("cannot write a kubeconfig")?;
+        Ok(file)
     }
 
     pub fn containerd_socket(&self) -> PathBuf {

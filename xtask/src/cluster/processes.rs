@@ -63,6 +63,16 @@ pub fn end_all(place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// Processes of a program in pods, whose uids are said as kubectl prints them: with spaces between.
+pub fn in_pods(program: &str, uids: &str) -> Vec<Pid> {
+    let is_wanted = |pid: &u32| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == program && uids.split_whitespace().any(|uid| groups.contains(uid))
+    };
+    all().filter(is_wanted).filter_map(by_id).collect()
+}
+
 /// Each container is a child of a shim, and each shim was told the address of our containerd.
 fn end_containers(place: &Place) {
     let socket = place.containerd_socket();
@@ -85,6 +95,11 @@ fn all() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// A process as signals are sent to it.
+fn by_id(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
 fn running(place: &Place, name: &str) -> Option<u32> {
     let noted = fs::read_to_string(pid_file(place, name)).ok()?;
     let (pid, noted) = noted.split_once(' ')?;
@@ -94,7 +109,7 @@ fn running(place: &Place, name: &str) -> Option<u32> {
 
 fn end(pid: u32, signal: Signal) {
     let Some(noted) = began(pid) else { return };
-    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let Some(process) = by_id(pid) else { return };
     let (mut signal, until) = (signal, Instant::now() + END_GRACE);
     loop {
         if began(pid).is_none_or(|began| began != noted) {

@@ -1,9 +1,11 @@
 //! One scenario's namespace, and the words it is spoken to with: kubectl and the command line, as a user would.
 
 use super::place::Place;
+use super::processes;
+use crate::writers::{WRITERS, Writers};
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Pid;
 use serde_json::Value;
-use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -34,7 +36,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Removes the namespace with everything in it, and gives its volumes to the next one.
+    /// Removes the namespace with everything in it. The volumes that it had are not used again.
     pub fn close(&self) -> Result<()> {
         self.kubectl(&["delete", "namespace", &self.namespace, "--ignore-not-found", "--timeout=60s"])?;
         Ok(())
@@ -139,30 +141,27 @@ impl Stage {
         Ok(address)
     }
 
+    /// Writers by the main Service, once some of what they wrote is acknowledged.
+    pub async fn writers(&self) -> Result<Writers> {
+        let address = self.main_service().await?;
+        Writers::at_work(&address, &address, WRITERS).await
+    }
+
     /// What an object is.
     pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
         Ok(serde_json::from_str(&self.kubectl(&["get", kind, name, "-o", "json"])?)?)
     }
 
-    /// Process ids of the nodes of an environment, as this machine has them.
-    pub fn processes(&self, colour: Colour) -> Result<Vec<u32>> {
+    /// Processes of the nodes of an environment, as this machine has them.
+    pub fn processes(&self, colour: Colour) -> Result<Vec<Pid>> {
         self.processes_of(&format!("version={colour}"))
     }
 
-    /// Process ids of the nodes whose pods have these labels.
-    pub fn processes_of(&self, labels: &str) -> Result<Vec<u32>> {
+    /// Processes of the nodes whose pods have these labels.
+    pub fn processes_of(&self, labels: &str) -> Result<Vec<Pid>> {
         let selector = format!("app=jadevectordb,{labels}");
         let pods = self.kubectl(&["get", "pods", "-l", &selector, "-o", "jsonpath={.items[*].metadata.uid}"])?;
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            if name.trim() == "jadevectordb" && pods.split_whitespace().any(|uid| groups.contains(uid)) {
-                found.push(pid);
-            }
-        }
-        Ok(found)
+        Ok(processes::in_pods("jadevectordb", &pods))
     }
 
     /// A node's admin protocol, spoken to its pod.

@@ -53,17 +53,17 @@ struct Target {
 }
 
 impl Readers {
-    /// Search at `address` for what `api` may see; `host` is the name that is asked for.
-    pub fn start(api: &Api, address: &str, host: &str) -> Readers {
-        Readers::impatient(api, address, host, TIMEOUT)
+    /// Search where `api` leads, for what it may see.
+    pub fn start(api: &Api) -> Readers {
+        Readers::impatient(api, TIMEOUT)
     }
 
     /// Those that make a connection for each request give it up after `timeout`.
-    pub fn impatient(api: &Api, address: &str, host: &str, timeout: Duration) -> Readers {
+    pub fn impatient(api: &Api, timeout: Duration) -> Readers {
         let body = serde_json::json!({"queryVector": vec![1.0; api.dimension], "topK": 3}).to_string();
         let target = Target {
-            address: address.into(),
-            host: host.into(),
+            address: api.address.clone(),
+            host: api.host.clone(),
             path: api.path("/search"),
             authorization: api.authorization(),
             body: body.into(),

@@ -17,7 +17,7 @@ use wire::admin::{
     AcknowledgeBy, AcknowledgeCall, AcknowledgeMode, AcknowledgeState, AdminError, AdminErrorCode, BUCKET_SUM_BYTES,
     BUCKETS, Counters, Digest, Epoch, EpochCall, FeedState, Follow, ListedRecord, ListedRecords, Lsn, Marker,
     NodeState, Peer, Promote, RecordVersion, RecordsIn, Rehash, Replay, Replayed, ResumeCall, Role, SampledReads,
-    Sealed,
+    Sealed, Shed,
 };
 use wire::snapshot::Place;
 use wire::{ByColour, Colour, Latency};
@@ -60,6 +60,8 @@ struct FakeNode {
     read_latency: Latency,
     manners: Manners,
     acknowledge: AcknowledgeBy,
+    /// What it was told about its clients, without repetitions.
+    told_to_shed: Vec<bool>,
 }
 
 /// Both nodes; cloning gives another handle.
@@ -117,6 +119,7 @@ impl FakeNodes {
             read_latency: Latency::default(),
             manners: Manners { sample: 3, ..Manners::default() },
             acknowledge: AcknowledgeBy::default(),
+            told_to_shed: Vec::new(),
         };
         let nodes = ByColour::new(node(Role::Primary { epoch: 1 }, 1), node(Role::Waiting, 0));
         let listeners = ByColour::new(
@@ -152,6 +155,11 @@ impl FakeNodes {
 
     pub fn lsn(&self, colour: Colour) -> Lsn {
         self.nodes.lock().get(colour).lsn
+    }
+
+    /// What it was told about its clients, in order: whether to send them elsewhere.
+    pub fn told_to_shed(&self, colour: Colour) -> Vec<bool> {
+        self.nodes.lock().get(colour).told_to_shed.clone()
     }
 
     /// Whether this call is to be refused.
@@ -202,6 +210,7 @@ impl FakeNodes {
             epoch_seen: node.epoch_seen,
             lsn: node.lsn,
             ready: node.role != Role::Waiting,
+            sheds: node.told_to_shed.last() == Some(&true),
             feed,
             acknowledge: Some(AcknowledgeState {
                 by: node.acknowledge.clone(),
@@ -265,6 +274,15 @@ impl FakeNodes {
         node.acknowledge = by;
     }
 
+    /// An answer that came too late is asked for again.
+    fn shed(&self, colour: Colour, shed: bool) {
+        let mut nodes = self.nodes.lock();
+        let told = &mut nodes.get_mut(colour).told_to_shed;
+        if told.last() != Some(&shed) {
+            told.push(shed);
+        }
+    }
+
     fn digest(&self, colour: Colour, lsn: Lsn) -> Option<Digest> {
         // A look lets a follower catch up.
         self.state(colour);
@@ -289,6 +307,7 @@ fn router(call: Call) -> Router {
         .route("/admin/v1/promote", post(promote))
         .route("/admin/v1/follow", post(follow))
         .route("/admin/v1/acknowledge", post(acknowledge))
+        .route("/admin/v1/shed", post(shed))
         .route("/admin/v1/marker", post(marker))
         .route("/admin/v1/digest", get(digest))
         .route("/admin/v1/bucket-sums", get(bucket_sums))
@@ -386,6 +405,15 @@ async fn acknowledge(State((nodes, colour)): State<Call>, bytes: Bytes) -> Respo
 async fn follow(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
     let Follow { epoch, primary } = body(&bytes);
     answer(nodes.obey(colour, "follow", epoch, |_, _| Some(Role::Follower { epoch, primary })))
+}
+
+async fn shed(State((nodes, colour)): State<Call>, bytes: Bytes) -> Response {
+    let Shed { shed } = body(&bytes);
+    if nodes.refuses(colour, "shed") {
+        return answer::<NodeState>(Err(refused("not this time")));
+    }
+    nodes.shed(colour, shed);
+    json(nodes.state(colour))
 }
 
 async fn marker(State((nodes, colour)): State<Call>) -> Response {

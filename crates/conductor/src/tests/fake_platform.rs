@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rollout::{State, World};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
-use wire::{ByColour, Colour};
+use wire::{ByColour, Colour, Member};
 
 /// What happens to a store of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub(crate) struct FakePlatform {
     pub starves_green: Mutex<bool>,
     /// Green is on its way, for this reason, wherever it shall run.
     pub green_starts: Mutex<Option<String>>,
+    /// Clients' connections end at the nodes.
+    pub clients_reach_nodes: Mutex<bool>,
+    /// The router goes on giving blue a last percent of the reads when it shall get none.
+    pub router_lags: Mutex<bool>,
+    /// Nodes whose process was to be ended, in order.
+    pub ended: Mutex<Vec<Member>>,
     pub looks: AtomicU64,
     traffic: Mutex<ByColour<(f64, f64)>>,
 }
@@ -57,6 +63,9 @@ impl FakePlatform {
             counts_nothing: Mutex::default(),
             starves_green: Mutex::default(),
             green_starts: Mutex::default(),
+            clients_reach_nodes: Mutex::default(),
+            router_lags: Mutex::default(),
+            ended: Mutex::default(),
             looks: AtomicU64::new(0),
             traffic: Mutex::default(),
         }
@@ -105,6 +114,15 @@ impl Platform for FakePlatform {
         Ok(())
     }
 
+    fn clients_reach_nodes(&self) -> bool {
+        *self.clients_reach_nodes.lock()
+    }
+
+    async fn end_process(&self, member: Member) -> Result<(), PlatformError> {
+        self.ended.lock().push(member);
+        Ok(())
+    }
+
     /// Every look is 40 reads further.
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +149,9 @@ impl Platform for FakePlatform {
                 }
             }]
         });
-        let (reads_in_effect, traffic) = (Some(world.reads), Some(traffic).filter(|_| !*self.counts_nothing.lock()));
+        let lags = *self.router_lags.lock() && world.reads.blue == 0;
+        let reads = if lags { ByColour::new(1, 99) } else { world.reads };
+        let (reads_in_effect, traffic) = (Some(reads), Some(traffic).filter(|_| !*self.counts_nothing.lock()));
         Ok(PlatformObservation { environments, reads_in_effect, traffic, read_latency: None })
     }
 }

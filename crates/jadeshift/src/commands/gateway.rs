@@ -122,3 +122,6 @@ fn authorised(control: &Control, headers: &HeaderMap) -> bool {
 fn unauthorised() -> Response {
     (StatusCode::UNAUTHORIZED, "send `Authorization: Bearer` with the deployment's admin token\n").into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::report::likeness;
 use super::table::{Table, grouped, megabytes};
-use super::{phase_name, short_digests, since_ms, span, time_of_day};
+use super::{phase_name, short_digests, span, time_of_day};
 use conductor::{Info, NodeInfo, NodeStatus};
 use evidence::e_value;
 use rollout::{Confirmation, Outcome};
@@ -24,7 +24,7 @@ pub fn info(info: &Info, now_ms: u64) -> String {
 
 fn head(info: &Info, now_ms: u64) -> String {
     let phase = phase_name(&info.phase);
-    let since = since_ms(&info.phase).map(|since_ms| format!(" for {}", span(now_ms.saturating_sub(since_ms))));
+    let since = info.phase.since_ms().map(|since_ms| format!(" for {}", span(now_ms.saturating_sub(since_ms))));
     format!("{}: {phase}{}\n{}\n", info.name, since.unwrap_or_default(), short_digests(&info.why))
 }
 

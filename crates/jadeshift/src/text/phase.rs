@@ -31,20 +31,3 @@ fn stage_name(stage: &Stage) -> &'static str {
         Stage::Resuming { .. } => "going back",
     }
 }
-
-/// When the phase began, ms since 1970; `None`: it is the one without a beginning.
-pub fn since_ms(phase: &Phase) -> Option<u64> {
-    match phase {
-        Phase::Stable => None,
-        Phase::Starting { since_ms }
-        | Phase::Preparing { since_ms }
-        | Phase::Seeding { since_ms }
-        | Phase::Following { since_ms }
-        | Phase::Checking { since_ms }
-        | Phase::Shifting { since_ms, .. }
-        | Phase::HandingOver { since_ms, .. }
-        | Phase::Watching { since_ms }
-        | Phase::RollingBack { since_ms, .. }
-        | Phase::Paused { since_ms, .. } => Some(*since_ms),
-    }
-}

@@ -4,7 +4,7 @@
 use super::read;
 use super::{Amounts, Class, Cluster, Need, NodeRoom, PodAmounts, Quantity, Quota, shortfall};
 use crate::names::Names;
-use crate::store::Stores;
+use crate::store::{Stores, has_ended};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
@@ -36,7 +36,7 @@ pub struct Plan<'a> {
 pub async fn check(client: &Client, stores: &Stores, plan: Plan<'_>) -> Option<String> {
     let living = |colour| {
         let mut pods = stores.pods(plan.names, colour);
-        pods.retain(|pod| !read::is_over(pod));
+        pods.retain(|pod| !has_ended(pod));
         pods
     };
     // Pods of this environment end before the new ones start: they would share a folder.

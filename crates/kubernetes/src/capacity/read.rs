@@ -36,11 +36,6 @@ pub(super) fn take(used: &mut Amounts, spec: &PodSpec) {
     add(used, &Amounts::from([("pods".into(), Quantity::whole(1))]));
 }
 
-/// No process of it is left.
-pub(super) fn is_over(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
-}
-
 pub(super) fn of_pod(spec: &PodSpec) -> PodAmounts {
     let requests = total(spec, |resources| resources.requests.as_ref());
     let limits = total(spec, |resources| resources.limits.as_ref());

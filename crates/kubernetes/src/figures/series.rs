@@ -81,7 +81,7 @@ pub(super) const PER_COLOUR: [PerColour; 11] = [
 pub(super) const PER_LABEL: [PerLabel; 6] = [
     ("phase", "1 for the phase that the deployment is in.", |info, found| found(&[("phase", &phase(info))], 1.0)),
     ("phase_start_timestamp_seconds", "When that phase began; none while nothing is under way.", |info, found| {
-        if let Some(since_ms) = since_ms(&info.phase) {
+        if let Some(since_ms) = info.phase.since_ms() {
             found(&[("phase", &phase(info))], since_ms as f64 / 1_000.0);
         }
     }),
@@ -130,22 +130,6 @@ fn way_back(info: &Info) -> Option<f64> {
 
 fn phase(info: &Info) -> String {
     info.phase.name().replace(' ', "_")
-}
-
-fn since_ms(phase: &Phase) -> Option<u64> {
-    match phase {
-        Phase::Stable => None,
-        Phase::Starting { since_ms }
-        | Phase::Preparing { since_ms }
-        | Phase::Seeding { since_ms }
-        | Phase::Following { since_ms }
-        | Phase::Checking { since_ms }
-        | Phase::Shifting { since_ms, .. }
-        | Phase::HandingOver { since_ms, .. }
-        | Phase::Watching { since_ms }
-        | Phase::RollingBack { since_ms, .. }
-        | Phase::Paused { since_ms, .. } => Some(*since_ms),
-    }
 }
 
 fn ended(outcome: Outcome) -> &'static str {

@@ -160,7 +160,9 @@ every namespace and one of a single namespace may not look after the same one.
 **Uninstall.** The definition, every BlueGreen, its nodes and its data stay, also one that the chart made. Whoever wants them gone
 deletes the BlueGreen first (`kubectl delete bluegreen NAME`; claims stay even then), while an operator is there to end its nodes.
 
-**From `jadeshift install`.** `helm install --take-ownership` adopts what is there.
+**From `jadeshift install`.** `helm install` refuses objects that are not its own. Let go of the first operator and of its roles, which
+leaves every BlueGreen and its nodes as they are, then install the chart without its definition:
+`jadeshift render install | kubectl delete --ignore-not-found --selector app.kubernetes.io/name=jadeshift --filename -`, and `helm install ... --skip-crds`.
 ";
 
 #[cfg(test)]

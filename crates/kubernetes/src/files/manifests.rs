@@ -2,15 +2,12 @@
 
 mod guards;
 
-use super::File;
+use super::{File, NAME, NAMESPACE};
 use crate::names::{HTTP_PORT, HTTP_PORT_NAME, Names};
 use serde_json::{Value, json};
 use wire::Colour;
 use wire::document::{API_VERSION, KIND};
 
-/// As the scripts name them, too.
-const NAME: &str = "jadevectordb";
-const NAMESPACE: &str = "jadevectordb-system";
 /// Shares of the reads, percent.
 const STEPS: [u8; 4] = [10, 50, 90, 100];
 

@@ -4,16 +4,13 @@
 mod alert;
 mod alerts;
 
-use super::File;
+use super::{File, NAME, NAMESPACE, metadata};
 use crate::install::Install;
 use crate::names::{DEPLOYMENT_LABEL, HTTP_PORT_NAME, Names};
 use alerts::Group;
 use serde_json::{Value, json};
 use wire::Colour;
 
-/// As the scripts name them, too.
-const NAME: &str = "jadevectordb";
-const NAMESPACE: &str = "jadevectordb-system";
 /// Port of the gateway's pods that clients do not use.
 const ADMIN_PORT_NAME: &str = "admin";
 const INTERVAL: &str = "15s";
@@ -97,14 +94,6 @@ fn rule(names: &Names, groups: &[Group]) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": "PrometheusRule", "metadata": metadata(names, "rules"),
         "spec": rules(groups),
-    })
-}
-
-fn metadata(names: &Names, part: &str) -> Value {
-    json!({
-        "name": format!("{}-{part}", names.deployment),
-        "namespace": names.namespace,
-        "labels": {"app.kubernetes.io/name": "jadevectordb", "app.kubernetes.io/instance": names.deployment},
     })
 }
 

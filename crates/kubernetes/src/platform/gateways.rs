@@ -2,7 +2,7 @@
 
 use super::workload;
 use crate::names::{ADMIN_PORT, HTTP_PORT, Names};
-use crate::store::{Stores, number};
+use crate::store::{Stores, has_ended, number};
 use bytes::Bytes;
 use client::Http;
 use conductor::PlatformError;
@@ -87,7 +87,7 @@ impl Gateways {
 
 fn running(stores: &Stores, names: &Names) -> impl Iterator<Item = Arc<Pod>> {
     let pods = stores.gateway_pods(names);
-    pods.into_iter().filter(|pod| !workload::has_ended(pod) && pod.metadata.deletion_timestamp.is_none())
+    pods.into_iter().filter(|pod| !has_ended(pod) && pod.metadata.deletion_timestamp.is_none())
 }
 
 /// To the pods that are ready; a side that has none keeps its share, so that the gateway lets its requests wait or go elsewhere.

@@ -1,6 +1,7 @@
 //! What the pods of an environment say about its node.
 
 use crate::names::{ADMIN_PORT, HTTP_PORT, VERSION_ANNOTATION};
+use crate::store::has_ended;
 use conductor::WorkloadObservation;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
@@ -19,11 +20,6 @@ const TROUBLES: [&str; 8] = [
     "CreateContainerError",
     "RunContainerError",
 ];
-
-/// No process of it is left, and none will be.
-pub(super) fn has_ended(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
-}
 
 /// Nothing shall run, the controller knows it, and no pod is known: worth asking whether that is really so.
 pub(super) fn may_be_gone(deployment: Option<&DynamicObject>, pods: &[Arc<Pod>]) -> bool {

@@ -187,7 +187,8 @@ impl Default for Resources {
     }
 }
 
-/// A command, as an object of a cluster carries it: who may change the object may ask. Each is obeyed once, by its id.
+/// A command, as an object of a cluster carries it: who may change the object may ask. One is new when its
+/// id is another than that of the request that was answered last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

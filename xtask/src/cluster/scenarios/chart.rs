@@ -2,7 +2,7 @@
 //! only, and its end leaves definition, deployment and data. Beside it `kubectl jadeshift`, which finds what the chart made.
 
 use super::super::stage::Stage;
-use super::OPERATOR_IMAGE;
+use super::{OPERATOR_IMAGE, operators};
 use crate::writers::Writers;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -16,9 +16,6 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deployments/helm/ja
 const RELEASE: &str = "chart";
 /// Of the operator's objects: those of `jadeshift install` are there too.
 const NAME: &str = "jadeshift-chart";
-/// Where the operator of all other scenarios is, and how many of it there are.
-const OTHERS: &str = "--namespace=jadeshift-system";
-const OTHERS_COUNT: usize = 2;
 
 pub async fn there_and_gone(stage: &Stage) -> Result<String> {
     let folder = tempfile::tempdir()?;
@@ -32,20 +29,17 @@ pub async fn there_and_gone(stage: &Stage) -> Result<String> {
     let played = by_the_chart(stage, &values).await;
     // Whatever became of it, the other scenarios want their operator back.
     let survived = uninstall(stage).and_then(|()| survivors(stage));
-    others(stage, OTHERS_COUNT)?;
+    operators::as_installed(stage)?;
     let writers = played?;
     let claims = survived?;
 
-    let before = writers.acknowledged_now();
-    writers.until_acknowledged(before + 50, Duration::from_secs(20)).await?;
+    writers.until_written_again(Duration::from_secs(20)).await?;
     // It changes hands: the other operator goes on with what the first one left.
     stage.jadeshift(&["deploy", "1.1.0"])?;
     stage.until("1.1.0 to be promoted", |info| info["history"][0]["outcome"] == "promoted").await?;
     let written = writers.stop().await?;
-    let failed = written.requests.iter().filter(|request| request.failed).count();
-    ensure!(failed == 0, "{failed} of {} requests failed", written.requests.len());
-    let found = written.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
+    written.none_failed()?;
+    written.nothing_lost().await?;
     Ok(format!(
         "{} writes, 0 failed, 0 lost while one operator went and another came; {claims} claims kept",
         written.acknowledged()
@@ -77,7 +71,7 @@ fn values_of(stage: &Stage) -> Result<Value> {
 /// Object for object, as kubectl reads both.
 fn is_what_is_installed(stage: &Stage) -> Result<()> {
     let watched = format!("watchNamespace={}", stage.namespace);
-    let template = ["template", RELEASE, CHART, OTHERS, "--include-crds", "--set", &watched];
+    let template = ["template", RELEASE, CHART, operators::HOME, "--include-crds", "--set", &watched];
     let chart = objects(&helm(&template)?)?;
     let mut installed = objects(&stage.jadeshift(&["render", "install"])?)?;
     // Helm makes namespaces itself.
@@ -144,14 +138,12 @@ fn unknown_values_are_refused() -> Result<()> {
 /// Installed, with a deployment that serves.
 async fn by_the_chart(stage: &Stage, values: &str) -> Result<Writers> {
     // Two operators may not look after one namespace.
-    others(stage, 0)?;
+    operators::none(stage)?;
     let place = ["--namespace", &stage.namespace, "--values", values];
     helm(&[&["install", RELEASE, CHART, "--skip-crds", "--wait", "--timeout", "90s"], &place[..]].concat())?;
     stage.stable().await?;
     plugin_finds_it(stage)?;
-    let writers = Writers::start(&stage.main_service().await?, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    Ok(writers)
+    stage.writers().await
 }
 
 /// In the namespace that the kubeconfig names, without any option.
@@ -176,13 +168,8 @@ fn plugin_finds_it(stage: &Stage) -> Result<()> {
 
 fn uninstall(stage: &Stage) -> Result<()> {
     helm(&["uninstall", RELEASE, "--namespace", &stage.namespace, "--ignore-not-found", "--wait", "--timeout", "60s"])?;
-    operator_is_gone(stage, &[])
-}
-
-/// Its pods too: they may still be at work when their Deployment is no more.
-fn operator_is_gone(stage: &Stage, place: &[&str]) -> Result<()> {
-    let wait = ["wait", "pod", "-l", "app.kubernetes.io/name=jadeshift", "--for=delete", "--timeout=60s"];
-    stage.kubectl(&[&wait[..], place].concat())?;
+    // Its pods too: they may still be at work when their Deployment is no more.
+    stage.kubectl(&["wait", "pod", "-l", operators::PODS, "--for=delete", "--timeout=60s"])?;
     Ok(())
 }
 
@@ -200,17 +187,6 @@ fn survivors(stage: &Stage) -> Result<usize> {
     let claims = stage.kubectl(&["get", "persistentvolumeclaims", "-o", "name"])?.lines().count();
     ensure!(claims > 0, "no claim is there any more");
     Ok(claims)
-}
-
-/// Scales the operator of the other scenarios, and waits until it is so.
-fn others(stage: &Stage, count: usize) -> Result<()> {
-    let deployment = "deployment/jadeshift-operator";
-    stage.kubectl(&["scale", OTHERS, deployment, &format!("--replicas={count}")])?;
-    if count == 0 {
-        return operator_is_gone(stage, &[OTHERS]);
-    }
-    stage.kubectl(&["rollout", "status", OTHERS, deployment, "--timeout=60s"])?;
-    Ok(())
 }
 
 fn helm(arguments: &[&str]) -> Result<String> {

@@ -4,9 +4,8 @@ use super::super::stage::Stage;
 use super::super::traffic::{Readers, Shots};
 use super::service::HASTY;
 use crate::api::Api;
-use crate::writers::Writers;
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,10 +33,8 @@ const VERSIONS: &str = "  versions:\n    \
 pub async fn from_the_start(stage: &Stage) -> Result<String> {
     stage.deploy_document(&format!("{VERSIONS}{}", HASTY.replace("durationMinMs: 500", "durationMinMs: 20000")))?;
     stage.stable().await?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), &address, &address);
+    let writers = stage.writers().await?;
+    let readers = Readers::start(writers.api());
 
     let wrong = rolled_back(stage, "1.2.0", 0).await?;
     ensure!(wrong.contains("results"), "another reason than its results: {wrong}");
@@ -46,7 +43,7 @@ pub async fn from_the_start(stage: &Stage) -> Result<String> {
     ensure!(kept == 0.0 && passing == 0.0, "a version with wrong results got requests");
     shots.must_not_fail()?;
 
-    let readers = Readers::start(writers.api(), &address, &address);
+    let readers = Readers::start(writers.api());
     let errs = rolled_back(stage, "1.1.0", 1).await?;
     let shots = readers.stop().await?;
     let bad = shots.failed();
@@ -56,7 +53,7 @@ pub async fn from_the_start(stage: &Stage) -> Result<String> {
     // None at all when replayed reads have found it out before.
     let took = first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first);
     ensure!(took < BACK_WITHIN, "bad answers for {:.1} s", took.as_secs_f64());
-    nothing_lost(writers).await?;
+    writers.stop().await?.nothing_lost().await?;
     Ok(format!("wrong results: no request; errors: bad answers for {} ms ({errs})", took.as_millis()))
 }
 
@@ -74,9 +71,7 @@ pub async fn after_the_switch(stage: &Stage) -> Result<String> {
     let settings = HASTY.replace("watchMs: 8000", "watchMs: 120000");
     stage.deploy_document(&settings)?;
     stage.stable().await?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
     let mut measured = Vec::new();
     let cases = [
         (Fault::Errors, false),
@@ -87,20 +82,20 @@ pub async fn after_the_switch(stage: &Stage) -> Result<String> {
         (Fault::Frozen, true),
     ];
     for (number, (fault, asked)) in cases.into_iter().enumerate() {
-        let back = one(stage, writers.api(), &address, number, fault, asked).await;
+        let back = one(stage, writers.api(), number, fault, asked).await;
         let back = back.with_context(|| format!("{fault:?}, {}", if asked { "asked for" } else { "by itself" }))?;
         measured.push(format!("{fault:?}{} {} ms", if asked { " asked" } else { "" }, back.as_millis()));
     }
-    nothing_lost(writers).await?;
+    writers.stop().await?.nothing_lost().await?;
     Ok(measured.join(", "))
 }
 
-async fn one(stage: &Stage, api: &Api, address: &str, number: usize, fault: Fault, asked: bool) -> Result<Duration> {
+async fn one(stage: &Stage, api: &Api, number: usize, fault: Fault, asked: bool) -> Result<Duration> {
     let version = ["1.1.0", "1.2.0"][number % 2];
     stage.jadeshift(&["deploy", version])?;
     let info = stage.until("the new version to be watched", |info| info["phase"]["name"] == "watching").await?;
     ensure!(info["active"] == "green", "{} is active", info["active"]);
-    let readers = Readers::impatient(api, address, address, Duration::from_millis(300));
+    let readers = Readers::impatient(api, Duration::from_millis(300));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let from = Instant::now();
     make(stage, fault).await?;
@@ -147,18 +142,10 @@ async fn make(stage: &Stage, fault: Fault) -> Result<()> {
         Fault::Frozen => {
             let processes = stage.processes(Colour::Green)?;
             ensure!(!processes.is_empty(), "no process of green was found");
-            for pid in processes {
-                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
-                kill_process(pid, Signal::STOP).context("cannot stop a process")?;
+            for process in processes {
+                kill_process(process, Signal::STOP).context("cannot stop a process")?;
             }
         }
     }
-    Ok(())
-}
-
-/// Requests may fail while their side does; what was acknowledged may not be gone.
-async fn nothing_lost(writers: Writers) -> Result<()> {
-    let found = writers.stop().await?.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
     Ok(())
 }

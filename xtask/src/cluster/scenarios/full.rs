@@ -1,13 +1,12 @@
 //! Claims without room: writes are refused in words until there is room again, and a candidate whose claim takes no copy goes back.
 
 use super::super::must_succeed;
+use super::super::node;
 use super::super::place::{NODE_NAME, Place};
 use super::super::stage::Stage;
 use super::operators::{self, Claims};
 use super::service::HASTY;
-use super::trouble::nothing_lost;
 use crate::api::{Api, text};
-use crate::writers::Writers;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
@@ -46,9 +45,7 @@ pub async fn claim_full(stage: &Stage) -> Result<String> {
     let [first, second] = &volumes;
     let (blue, green) = if first.name == bound { (first, second) } else { (second, first) };
     ensure!(blue.name == bound, "blue has the volume {bound}");
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
 
     // Who serves has no room.
     let bulk = Bulk::open(writers.api()).await?;
@@ -56,9 +53,8 @@ pub async fn claim_full(stage: &Stage) -> Result<String> {
     blue.fill(0)?;
     let refusal = bulk.until_refused().await?;
     ensure!(refusal.contains("is full") && refusal.contains("free space"), "it does not say why: {refusal}");
-    let before = writers.acknowledged_now();
     blue.free()?;
-    writers.until_acknowledged(before + 50, Duration::from_secs(20)).await?;
+    writers.until_written_again(Duration::from_secs(20)).await?;
     let restarts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
     let restarts = stage.kubectl(&["get", "pods", "-l", "app=jadevectordb,version=blue", "-o", restarts])?;
     ensure!(restarts == "0", "the node was started again: {restarts}");
@@ -80,11 +76,9 @@ pub async fn claim_full(stage: &Stage) -> Result<String> {
     ensure!(record["outcome"] == "promoted", "1.2.0 was not promoted: {}", record["reason"]);
     operators::settled(stage).await?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
-    Ok(format!(
-        "refused: `{refusal}`; a candidate without room: `{reason}`; {acknowledged} writes, {failed} requests of writers failed, \
-         0 lost"
-    ))
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
+    Ok(format!("refused: `{refusal}`; a candidate without room: `{reason}`; {written}, 0 lost"))
 }
 
 impl Volume {
@@ -93,9 +87,8 @@ impl Volume {
         let name = format!("{CLASS}-{number}");
         let folder = place.of("volumes").join(&name);
         stage.kubectl(&["delete", "persistentvolume", &name, "--ignore-not-found", "--timeout=30s"])?;
-        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mounts of this machine")?;
         let mounted = folder.display().to_string();
-        if mounts.lines().any(|line| line.split(' ').nth(1) == Some(mounted.as_str())) {
+        if node::mounted_below(&mounted)?.contains(&mounted) {
             must_succeed("umount", Command::new("umount").arg("--lazy").arg(&folder).status()?)?;
         }
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {mounted}"))?;

@@ -5,7 +5,6 @@ use super::super::place::Place;
 use super::super::stage::{PATIENCE, Stage};
 use super::operators::{self, Claims};
 use super::service::HASTY;
-use super::trouble::nothing_lost;
 use crate::writers::Writers;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -14,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// From an edit of the Service until it is as it shall be.
 const PUT_RIGHT_MAX: Duration = Duration::from_secs(5);
+/// From an edit, or from the loss of a pod, until writes are acknowledged again.
+const WRITTEN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Nobody listens there, so that an image is refused at once.
 const MISSING_IMAGE: &str = "127.0.0.1:1/jadevectordb:1.9.0";
@@ -23,16 +24,14 @@ pub async fn by_hand(stage: &Stage) -> Result<String> {
     stage.deploy_document(HASTY)?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
 
     let stable = service_edited(stage, "green", "blue").await?;
-    written_again(&writers).await?;
+    writers.until_written_again(WRITTEN_AGAIN_WITHIN).await?;
     stage.jadeshift(&["deploy", "1.1.0"])?;
     stage.until("1.1.0 to be watched", |info| info["phase"]["name"] == "watching").await?;
     let watched = service_edited(stage, "blue", "green").await?;
-    written_again(&writers).await?;
+    writers.until_written_again(WRITTEN_AGAIN_WITHIN).await?;
     // The edit may have looked like a failure of the new side: both ends are good ones.
     let info = stage.until("the first rollout to end", |info| info["history"][0]["outcome"].is_string()).await?;
     let first = info["history"][0]["outcome"].to_string();
@@ -56,10 +55,11 @@ pub async fn by_hand(stage: &Stage) -> Result<String> {
     let second = info["history"][1]["outcome"].to_string();
     operators::settled(stage).await?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
     Ok(format!(
         "a Service put right after {} ms and {} ms, {first}; writes {} ms after an eviction, {} ms after a deletion, {second}; \
-         {acknowledged} writes, {failed} requests failed, 0 lost",
+         {written}, 0 lost",
         stable.as_millis(),
         watched.as_millis(),
         evicted.as_millis(),
@@ -80,11 +80,6 @@ pub async fn service_edited(stage: &Stage, wrong: &str, right: &str) -> Result<D
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(began.elapsed())
-}
-
-async fn written_again(writers: &Writers) -> Result<()> {
-    let before = writers.acknowledged_now();
-    writers.until_acknowledged(before + 50, Duration::from_secs(30)).await
 }
 
 /// Who serves, and which version.
@@ -113,7 +108,7 @@ async fn taken_away(
             _ => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
-    written_again(writers).await?;
+    writers.until_written_again(WRITTEN_AGAIN_WITHIN).await?;
     Ok(began.elapsed())
 }
 
@@ -151,11 +146,9 @@ pub async fn namespace_gone(stage: &Stage) -> Result<String> {
     }
     stage.stable().await?;
     other.stable().await?;
-    let (address, other_address) = (stage.main_service().await?, other.main_service().await?);
-    let writers = Writers::start(&address, 4).await?;
-    let others = Writers::start(&other_address, 2).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    others.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
+    let address = other.main_service().await?;
+    let others = Writers::at_work(&address, &address, 2).await?;
     let volume = ["get", "persistentvolumeclaim", "jadevectordb-blue-data", "-o", "jsonpath={.spec.volumeName}"];
     let volume = other.kubectl(&volume)?;
 
@@ -176,11 +169,13 @@ pub async fn namespace_gone(stage: &Stage) -> Result<String> {
     let folder = kept["spec"]["local"]["path"].as_str().context("a volume that is no folder")?;
     let files = fs::read_dir(folder).with_context(|| format!("cannot read {folder}"))?.count();
     ensure!(files > 0, "the volume is empty");
-    let (acknowledged, failed) = nothing_lost(writers).await?;
-    ensure!(failed == 0, "{failed} requests failed in another namespace");
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
+    written.none_failed().context("in another namespace")?;
     Ok(format!(
-        "the namespace was gone after {:.1} s, its volume is kept; {acknowledged} writes elsewhere, 0 failed, 0 lost",
-        gone.as_secs_f64()
+        "the namespace was gone after {:.1} s, its volume is kept; {} writes elsewhere, 0 failed, 0 lost",
+        gone.as_secs_f64(),
+        written.acknowledged()
     ))
 }
 
@@ -194,9 +189,7 @@ pub async fn no_image(stage: &Stage) -> Result<String> {
     stage.deploy_document(&format!("{versions}{settings}"))?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
 
     stage.jadeshift(&["deploy", "1.9.0"])?;
     let says_why = |info: &Value| {
@@ -223,10 +216,12 @@ pub async fn no_image(stage: &Stage) -> Result<String> {
     stage.until("1.1.0 to be promoted", |info| info["history"][2]["outcome"] == "promoted").await?;
     operators::settled(stage).await?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
-    ensure!(failed == 0, "{failed} requests failed");
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
+    written.none_failed()?;
     Ok(format!(
-        "`{said}`; back within {} ms when asked, and by itself: {reason}; {acknowledged} writes, 0 failed, 0 lost",
-        back.as_millis()
+        "`{said}`; back within {} ms when asked, and by itself: {reason}; {} writes, 0 failed, 0 lost",
+        back.as_millis(),
+        written.acknowledged()
     ))
 }

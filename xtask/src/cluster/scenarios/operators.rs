@@ -2,12 +2,13 @@
 //! them share.
 
 use super::super::place::Place;
+use super::super::processes;
 use super::super::stage::{PATIENCE, Stage};
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,18 +57,11 @@ pub fn take_lease_away(stage: &Stage) -> Result<()> {
 pub fn kill(stage: &Stage, pod: &str) -> Result<()> {
     let uid = stage.kubectl(&["get", "pod", HOME, pod, "-o", "jsonpath={.metadata.uid}"])?;
     ensure!(!uid.is_empty(), "the pod {pod} has no uid");
-    let mut killed = 0;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if name.trim() == "jadeshift" && groups.contains(&uid) {
-            let pid = Pid::from_raw(pid).context("a process without a number")?;
-            kill_process(pid, Signal::KILL).with_context(|| format!("cannot kill the process of {pod}"))?;
-            killed += 1;
-        }
+    let processes = processes::in_pods("jadeshift", &uid);
+    ensure!(!processes.is_empty(), "no process of {pod} was found");
+    for process in processes {
+        kill_process(process, Signal::KILL).with_context(|| format!("cannot kill the process of {pod}"))?;
     }
-    ensure!(killed > 0, "no process of {pod} was found");
     stage.kubectl(&["delete", "pod", HOME, pod, "--grace-period=0", "--force", "--wait=false"])?;
     Ok(())
 }
@@ -215,18 +209,7 @@ impl Drop for Beside {
 }
 
 /// A kubeconfig with the operator's own account, and so with its rights.
-pub fn account(stage: &Stage, folder: &Path) -> Result<std::path::PathBuf> {
-    let place = Place::of_this_workspace()?;
+pub fn account(stage: &Stage, folder: &Path) -> Result<PathBuf> {
     let token = stage.kubectl(&["create", "token", HOME, NAME, "--duration=1h"])?;
-    let text = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {
-            "server": place.api_url(), "certificate-authority": place.certificate("ca"),
-        }}],
-        "users": [{"name": "test", "user": {"token": token.trim()}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}],
-    });
-    let file = folder.join("kubeconfig");
-    fs::write(&file, text.to_string()).context("cannot write a kubeconfig")?;
-    Ok(file)
+    Place::of_this_workspace()?.write_kubeconfig(folder.join("kubeconfig"), &token, Some(NAMESPACE))
 }

@@ -5,8 +5,6 @@ use super::super::place::Place;
 use super::super::stage::Stage;
 use super::operators::{self, Beside, Claims};
 use super::service::HASTY;
-use super::trouble::nothing_lost;
-use crate::writers::Writers;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs;
@@ -53,9 +51,7 @@ pub async fn every_rule(stage: &Stage) -> Result<String> {
     stage.deploy_document(&HASTY.replace("watchMs: 8000", "watchMs: 60000"))?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
 
     let roles = ROLES.map(|(kind, name, namespace)| Role::read(stage, kind, name, namespace));
     let roles = roles.into_iter().collect::<Result<Vec<Role>>>()?;
@@ -70,9 +66,10 @@ pub async fn every_rule(stage: &Stage) -> Result<String> {
     operators::settled(stage).await?;
     new.close()?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
-    ensure!(failed == 0, "{failed} requests failed, and requests need no operator");
-    Ok(format!("{said}; {acknowledged} writes meanwhile, 0 failed, 0 lost"))
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
+    written.none_failed().context("requests need no operator")?;
+    Ok(format!("{said}; {} writes meanwhile, 0 failed, 0 lost", written.acknowledged()))
 }
 
 /// First all rights, then all but one.

@@ -5,7 +5,7 @@ use super::super::stage::Stage;
 use super::super::traffic::{Readers, Shots};
 use super::service::Clock;
 use crate::api::Api;
-use crate::writers::Writers;
+use crate::writers::{WRITERS, Writers};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::time::Duration;
@@ -53,9 +53,8 @@ pub async fn http_route(stage: &Stage) -> Result<String> {
 
 /// A rollout through every step, and one whose version errs when it is served.
 pub async fn rollout(stage: &Stage, address: &str, host: &str) -> Result<String> {
-    let writers = Writers::start_asking_for(address, host, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), address, host);
+    let writers = Writers::at_work(address, host, WRITERS).await?;
+    let readers = Readers::start(writers.api());
     let clock = Clock::now();
     stage.jadeshift(&["deploy", "1.1.0"])?;
     let info = stage.until("1.1.0 to be promoted", |info| info["history"][0]["outcome"] == "promoted").await?;
@@ -63,10 +62,9 @@ pub async fn rollout(stage: &Stage, address: &str, host: &str) -> Result<String>
     let shots = readers.stop().await?;
     shots.must_not_fail()?;
     let shares = shares(&shots, &clock, &info)?;
-    let worst = errs(stage, writers.api(), address, host).await?;
+    let worst = errs(stage, writers.api()).await?;
     let written = writers.stop().await?;
-    let found = written.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
+    written.nothing_lost().await?;
     Ok(format!("{shots}, {} writes, 0 lost; {shares}; {worst}", written.acknowledged()))
 }
 
@@ -98,11 +96,11 @@ fn shares(shots: &Shots, clock: &Clock, info: &Value) -> Result<String> {
 }
 
 /// It begins to err when it has half of the reads.
-async fn errs(stage: &Stage, api: &Api, address: &str, host: &str) -> Result<String> {
+async fn errs(stage: &Stage, api: &Api) -> Result<String> {
     stage.jadeshift(&["deploy", "1.2.0"])?;
     let info = stage.until("half of the reads", |info| info["phase"]["share_percent"] == 50).await?;
     let candidate = if info["active"] == "blue" { wire::Colour::Green } else { wire::Colour::Blue };
-    let readers = Readers::start(api, address, host);
+    let readers = Readers::start(api);
     let from = Instant::now();
     stage.admin(candidate)?.fault("errors=0.5").await?;
     stage.until("the rollback", |info| info["history"][1]["outcome"] == "rolled_back").await?;

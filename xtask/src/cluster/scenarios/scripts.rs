@@ -1,16 +1,15 @@
 //! The walk-through of the description, by the scripts that users have: there, back, every canary, a second cycle with the colours
 //! exchanged, a switch, what its troubleshooting commands show, and what is refused.
 
+use super::super::place::Place;
 use super::super::stage::Stage;
 use super::super::traffic::Readers;
-use crate::writers::Writers;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 const MANIFESTS: [&str; 5] =
     ["blue-green-deployment", "ingress-routing", "traffic-routing", "canary-deployment", "health-check-services"];
@@ -53,10 +52,8 @@ pub async fn walk_through(stage: &Stage) -> Result<String> {
 
     scripts.run("deploy-blue-green.sh 1.0.0 1.1.0 1 deploy")?;
     filled_and_waiting(&scripts)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), &address, &address);
+    let writers = stage.writers().await?;
+    let readers = Readers::start(writers.api());
 
     both_are_well(&scripts)?;
     troubleshooting(stage)?;
@@ -68,10 +65,8 @@ pub async fn walk_through(stage: &Stage) -> Result<String> {
     let shots = readers.stop().await?;
     let written = writers.stop().await?;
     shots.must_not_fail()?;
-    let failed = written.requests.iter().filter(|request| request.failed).count();
-    ensure!(failed == 0, "{failed} of {} requests of writers failed", written.requests.len());
-    let found = written.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
+    written.none_failed()?;
+    written.nothing_lost().await?;
     without_shares(&scripts)?;
     Ok(format!("{shots}, {} writes, 0 failed, 0 lost", written.acknowledged()))
 }
@@ -150,17 +145,7 @@ fn without_a_deployment(scripts: &Scripts, folder: &Path) -> Result<()> {
 fn kubeconfig_of_nobody(stage: &Stage, folder: &Path) -> Result<PathBuf> {
     stage.kubectl(&["create", "serviceaccount", "nobody"])?;
     let token = stage.kubectl(&["create", "token", "nobody"])?;
-    let own = stage.kubectl(&["config", "view", "--raw", "--minify", "--flatten", "--output", "json"])?;
-    let own: Value = serde_json::from_str(&own)?;
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "nobody",
-        "clusters": [{"name": "here", "cluster": own["clusters"][0]["cluster"]}],
-        "users": [{"name": "nobody", "user": {"token": token.trim()}}],
-        "contexts": [{"name": "nobody", "context": {"cluster": "here", "user": "nobody"}}],
-    });
-    let file = folder.join("nobody");
-    fs::write(&file, config.to_string())?;
-    Ok(file)
+    Place::of_this_workspace()?.write_kubeconfig(folder.join("nobody"), &token, None)
 }
 
 /// The new version has everything, and no reader.

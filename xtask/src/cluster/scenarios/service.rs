@@ -2,7 +2,6 @@
 
 use super::super::stage::Stage;
 use super::super::traffic::{Readers, Shots};
-use crate::writers::Writers;
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -20,10 +19,8 @@ pub const HASTY: &str = "  \
 pub async fn there_and_back(stage: &Stage) -> Result<String> {
     stage.deploy_document(&HASTY.replace("rollout: {", "rollout: {holdBeforeSteps: true, "))?;
     stage.stable().await?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), &address, &address);
+    let writers = stage.writers().await?;
+    let readers = Readers::start(writers.api());
     let clock = Clock::now();
 
     // There, and kept.
@@ -43,10 +40,8 @@ pub async fn there_and_back(stage: &Stage) -> Result<String> {
     let shots = readers.stop().await?;
     let written = writers.stop().await?;
     shots.must_not_fail()?;
-    let failed = written.requests.iter().filter(|request| request.failed).count();
-    ensure!(failed == 0, "{failed} of {} requests of writers failed", written.requests.len());
-    let found = written.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
+    written.none_failed()?;
+    written.nothing_lost().await?;
     let moved_there = moved(&shots, "1.1.0", there)?;
     let moved_back = moved(&shots, "1.1.0", back)?;
     Ok(format!(

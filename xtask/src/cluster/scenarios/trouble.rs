@@ -50,10 +50,8 @@ pub async fn operator_killed(stage: &Stage) -> Result<String> {
     stage.deploy_document(&HASTY.replace("watchMs: 8000", "watchMs: 1500"))?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), &address, &address);
+    let writers = stage.writers().await?;
+    let readers = Readers::start(writers.api());
 
     let mut asked = Asked::default();
     let mut longest = Duration::ZERO;
@@ -69,7 +67,7 @@ pub async fn operator_killed(stage: &Stage) -> Result<String> {
     // Nothing of all this is left.
     let shots = readers.stop().await?;
     let version = other_version(&info, &mut random);
-    let readers = Readers::start(writers.api(), &address, &address);
+    let readers = Readers::start(writers.api());
     stage.jadeshift(&["deploy", version])?;
     let run = |info: &Value| info["history"].as_array().and_then(|all| all.last().cloned()).unwrap_or_default();
     let before = run(&info)["run"]["id"].clone();
@@ -79,10 +77,11 @@ pub async fn operator_killed(stage: &Stage) -> Result<String> {
     readers.stop().await?.must_not_fail()?;
     let compared = stage.jadeshift(&["verify", "--deep"])?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
     Ok(format!(
-        "{blows} blows (seed {seed}), {} rollouts, another operator worked after at most {:.1} s; {shots}; {acknowledged} writes, \
-         {failed} requests of writers failed, 0 lost; {}",
+        "{blows} blows (seed {seed}), {} rollouts, another operator worked after at most {:.1} s; {shots}; \
+         {written}, 0 lost; {}",
         run(&info)["run"]["id"],
         longest.as_secs_f64(),
         compared.lines().next().unwrap_or_default()
@@ -186,9 +185,7 @@ pub async fn two_operators(stage: &Stage) -> Result<String> {
     stage.deploy_document(&HASTY.replace("watchMs: 8000", "watchMs: 4000"))?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
+    let writers = stage.writers().await?;
     let meddler = Meddler::start(&stage.namespace)?;
 
     stage.jadeshift(&["deploy", "1.1.0"])?;
@@ -212,13 +209,13 @@ pub async fn two_operators(stage: &Stage) -> Result<String> {
     let active = info["active"].as_str().unwrap_or_default();
     ensure!(info["versions"][active] == "1.1.0", "{} serves", info["versions"][active]);
     claims.must_be_there(stage)?;
-    let before = writers.acknowledged_now();
-    writers.until_acknowledged(before + 50, Duration::from_secs(20)).await?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
+    writers.until_written_again(Duration::from_secs(20)).await?;
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
     let overtaken = log.matches("was changed by another coordinator").count();
     Ok(format!(
-        "two rollouts by two operators, {meddled} changes by somebody else; one was overtaken {overtaken} times; {acknowledged} \
-         writes, {failed} requests of writers failed, 0 lost"
+        "two rollouts by two operators, {meddled} changes by somebody else; one was overtaken {overtaken} times; \
+         {written}, 0 lost"
     ))
 }
 
@@ -264,10 +261,8 @@ pub async fn api_server_restarted(stage: &Stage) -> Result<String> {
     stage.deploy_document(&HASTY.replace("watchMs: 8000", "watchMs: 60000"))?;
     stage.stable().await?;
     let claims = Claims::of(stage)?;
-    let address = stage.main_service().await?;
-    let writers = Writers::start(&address, 4).await?;
-    writers.until_acknowledged(50, Duration::from_secs(20)).await?;
-    let readers = Readers::start(writers.api(), &address, &address);
+    let writers = stage.writers().await?;
+    let readers = Readers::start(writers.api());
 
     stage.jadeshift(&["deploy", "1.1.0"])?;
     let first = without_api_server(&place, &writers).await?;
@@ -286,12 +281,13 @@ pub async fn api_server_restarted(stage: &Stage) -> Result<String> {
     operators::settled(stage).await?;
     let shots: Shots = readers.stop().await?;
     claims.must_be_there(stage)?;
-    let (acknowledged, failed) = nothing_lost(writers).await?;
+    let written = writers.stop().await?;
+    written.nothing_lost().await?;
     let early: Vec<_> = shots.failed().into_iter().filter(|shot| shot.ended.into_std() < edited).collect();
     ensure!(early.is_empty(), "{} reads failed while the API server was away: {:?}", early.len(), early.first());
     Ok(format!(
-        "away for {:.1} s and {:.1} s; obeyed {:.1} s after that, a Service put right within {} ms; {shots}; {acknowledged} writes, \
-         {failed} requests of writers failed, 0 lost",
+        "away for {:.1} s and {:.1} s; obeyed {:.1} s after that, a Service put right within {} ms; {shots}; \
+         {written}, 0 lost",
         first.as_secs_f64(),
         second.as_secs_f64(),
         back.as_secs_f64(),
@@ -307,13 +303,4 @@ async fn without_api_server(place: &Place, writers: &Writers) -> Result<Duration
     let written = writers.acknowledged_now() - before;
     ensure!(written > 50, "only {written} writes were acknowledged while the API server was away");
     Ok(away)
-}
-
-/// What was acknowledged is there, once. How many that was, and how many requests failed.
-pub async fn nothing_lost(writers: Writers) -> Result<(usize, usize)> {
-    let written = writers.stop().await?;
-    let failed = written.requests.iter().filter(|request| request.failed).count();
-    let found = written.check().await?;
-    ensure!(found.lost == 0 && found.duplicated == 0, "{} lost, {} duplicated", found.lost, found.duplicated);
-    Ok((written.acknowledged(), failed))
 }

@@ -12,7 +12,7 @@ pub fn rules(wanted: &Wanted) -> Vec<Object> {
     objects
 }
 
-/// Who leaves an environment takes its connections along: none is kept for long.
+/// An environment as somewhere to go. Its nodes are asked in turn by how busy they are.
 fn destination(wanted: &Wanted, colour: Colour) -> Object {
     let names = wanted.names;
     let spec = json!({

@@ -1,5 +1,6 @@
 //! What guards a deployment: who may speak to whom, and what a drain may take away.
 
+use super::super::metadata;
 use crate::install::Install;
 use crate::names::{ADMIN_PORT, HTTP_PORT, Names};
 use serde_json::{Value, json};
@@ -50,14 +51,6 @@ pub(super) fn disruption_budgets(names: &Names) -> Vec<Value> {
     vec![budget("nodes", nodes(names)), budget("gateway", json!({"matchLabels": names.gateway_selector()}))]
 }
 
-fn metadata(names: &Names, part: &str) -> Value {
-    json!({
-        "name": format!("{}-{part}", names.deployment),
-        "namespace": names.namespace,
-        "labels": {"app.kubernetes.io/name": "jadevectordb", "app.kubernetes.io/instance": names.deployment},
-    })
-}
-
 fn policy(names: &Names, part: &str, selector: &Value, ingress: Value, egress: Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata(names, part),
@@ -76,11 +69,10 @@ fn nodes(names: &Names) -> Value {
 }
 
 fn operator() -> Value {
+    let operator = Install::default();
     json!({
-        "namespaceSelector": in_namespace(&Install::default().namespace),
-        "podSelector": {"matchLabels": {
-            "app.kubernetes.io/name": "jadeshift", "app.kubernetes.io/component": "operator",
-        }},
+        "namespaceSelector": in_namespace(&operator.namespace),
+        "podSelector": {"matchLabels": operator.labels()},
     })
 }
 
