@@ -74,7 +74,10 @@ fn counterpart<'a>(
 pub(crate) async fn apply_followers(world: &World, sight: &mut Sight, http: &Http, journal: &mut Journal) -> bool {
     let mut changed = false;
     for member in sight.all().filter(|member| !sight.is_head(*member)).collect::<Vec<_>>() {
-        let Some((epoch, primary)) = to_follow(world, member, sight) else { continue };
+        let Some((epoch, primary)) = to_follow(world, member, sight) else {
+            journal.forget(Trouble::Follower(member));
+            continue;
+        };
         let Some(target) = sight.target_of(member).cloned() else { continue };
         let told = target.admin(http, NODE_TIMEOUT_HURRIED).follow(&Follow { epoch, primary }).await;
         let told = told.map_err(|error| format!("{member} did not follow in epoch {epoch}: {error}"));

@@ -25,8 +25,11 @@ pub(crate) async fn shed<P: Platform>(
     }
     let mut told = false;
     for member in sight.all().collect::<Vec<_>>() {
-        let Some(target) = sight.target_of(member).cloned() else { continue };
-        let Some(seen) = sight.seen(member) else { continue };
+        let (Some(target), Some(seen)) = (sight.target_of(member).cloned(), sight.seen(member)) else {
+            // It is gone, and what was wrong with it is nobody's trouble any more.
+            journal.forget(Trouble::Shed(member));
+            continue;
+        };
         let node = match seen.state() {
             Some(state) => Node::Answers { sheds: state.sheds },
             None => Node::Silent { heard: seen.was_heard(), silent_ms: seen.silent_ms() },

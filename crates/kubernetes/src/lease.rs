@@ -52,8 +52,10 @@ impl Lease {
     /// Renews it until that is no longer possible.
     pub async fn keep(&mut self) {
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            match tokio::time::timeout(CALL_TIMEOUT, self.attempt()).await {
+            let over = self.renewed + GIVE_UP_AFTER;
+            tokio::time::sleep_until(over.min(Instant::now() + RENEW_EVERY)).await;
+            // A renewal that went through may have been answered too late; no call goes on after the end.
+            match tokio::time::timeout_at(over.min(Instant::now() + CALL_TIMEOUT), self.attempt()).await {
                 Ok(Ok(true)) => self.renewed = Instant::now(),
                 Ok(Ok(false)) => {
                     tracing::warn!("another operator holds the lease {}", self.name);

@@ -68,7 +68,8 @@ pub fn programs(packages: &[&str], ready_made: Option<&Path>) -> Result<PathBuf>
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["build", "--release", "--message-format=json-render-diagnostics"]);
     for package in packages {
-        cargo.args(["--package", package]);
+        // Not `--package`, which would choose the features anew and compile again what is there.
+        cargo.args(["--bin", package]);
     }
     eprintln!("building {} ...", packages.join(", "));
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;

@@ -149,7 +149,7 @@ pub fn test(place: &Place, test: &Test) -> Result<()> {
         }
         return Ok(());
     }
-    let packages = ["build", "--release", "--locked", "-p", "jadeshift", "-p", "jadevectordb"];
+    let packages = ["build", "--release", "--locked", "--bin", "jadeshift", "--bin", "jadevectordb"];
     let built = Command::new(env!("CARGO")).args(packages).status().context("cannot run cargo")?;
     must_succeed("cargo build", built)?;
     build::everything(place)?;
