@@ -160,6 +160,15 @@ fn values(first: f32) -> Vec<f32> {
 }
 
 impl Written {
+    /// From now on it is looked for at this address.
+    ///
+    /// # Errors
+    /// When nothing was written.
+    pub fn look_at(&mut self, address: &str) -> Result<&Api> {
+        let api = self.api.as_ref().context("nothing was written")?.at(address);
+        Ok(self.api.insert(api))
+    }
+
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.len()
     }

@@ -9,6 +9,8 @@ use wire::Colour;
 
 /// How long `deploy --wait` waits unless told otherwise.
 const DEPLOY_TIMEOUT_MS: u64 = 3_600_000;
+/// How long `up` waits for the first environment unless told otherwise.
+const UP_TIMEOUT_MS: u64 = 180_000;
 /// How long `monitor` watches unless told otherwise.
 const MONITOR_TIMEOUT_MS: u64 = 300_000;
 /// Under this name kubectl finds the program and runs it for `kubectl jadeshift`.
@@ -168,7 +170,7 @@ pub enum Command {
     /// Check a document without starting anything
     #[command(after_help = CHECK)]
     Check {
-        /// The document
+        /// The document, - for standard input
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
@@ -262,12 +264,15 @@ pub enum Rendered {
 
 #[derive(Debug, Clone, Args)]
 pub struct Up {
-    /// The document; without it the one the folder was used with before, or else one with every default
+    /// The document, - for standard input; without it the one that is there already, or else one with every default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
-    /// Run in the background, and return when the first environment serves
+    /// Run in the background, and return when the first environment serves, as it does on a cluster anyway
     #[arg(long)]
     pub detach: bool,
+    /// Give up waiting until it serves after this time; the deployment goes on
+    #[arg(long, value_name = "N", default_value_t = UP_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
     /// Address of the gateway instead of the document's; port 0 picks a free one
     #[arg(long, value_name = "ADDR")]
     pub gateway: Option<SocketAddr>,
@@ -379,7 +384,8 @@ const UP: &str = "\
 Examples:
   jadeshift up
   jadeshift up -f bluegreen.yaml
-  jadeshift up -f bluegreen.yaml --detach --gateway 127.0.0.1:9000";
+  jadeshift up -f bluegreen.yaml --detach --gateway 127.0.0.1:9000
+  jadeshift up -f bluegreen.yaml --namespace shop";
 
 const DEPLOY: &str = "\
 Examples:
@@ -445,7 +451,8 @@ Examples:
 
 const CHECK: &str = "\
 Examples:
-  jadeshift check -f bluegreen.yaml";
+  jadeshift check -f bluegreen.yaml
+  jadeshift check -f -";
 
 const REPORT: &str = "\
 Reports are kept in the deployment's folder; they can be read when nothing runs.
@@ -467,7 +474,8 @@ Examples:
 const DOWN: &str = "\
 Examples:
   jadeshift down
-  jadeshift --dir /srv/shop down";
+  jadeshift --dir /srv/shop down
+  jadeshift down --namespace shop";
 
 const GATEWAY: &str = "\
 Examples:

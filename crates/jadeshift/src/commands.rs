@@ -14,7 +14,7 @@ mod report;
 pub mod up;
 
 use crate::cli::{CanaryAction, Cli, Command, Globals};
-use crate::deployment::{Deployment, must_mean_this_machine};
+use crate::deployment::{Deployment, on_cluster};
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::output::Printer;
@@ -39,17 +39,6 @@ pub fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         // A node has its own way of logging.
         logging::start(&globals);
     }
-    match command {
-        Command::Up(_) => must_mean_this_machine(&globals, "up", "`kubectl apply -f bluegreen.yaml` makes one there")?,
-        Command::Down => {
-            must_mean_this_machine(
-                &globals,
-                "down",
-                "`kubectl delete bluegreen NAME` ends one there and keeps its data",
-            )?;
-        }
-        _ => (),
-    }
     let printer = Printer::new(&globals);
     let code = match command {
         Command::Node(args) => return Ok(jadevectordb::cli::run(*args)),
@@ -63,6 +52,9 @@ pub fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         Command::Render { what } => render::run(&globals, &what)?,
         Command::Gateway(args) => block_on(gateway::run(&args))?,
         Command::Install(args) => block_on(until_interrupted(install::run(&globals, &printer, &args)))?,
+        Command::Up(args) if let Some(place) = on_cluster(&globals) => {
+            block_on(until_interrupted(up::cluster::up(&globals, &printer, &args, place)))?
+        }
         Command::Up(args) if args.detach => block_on(up::detached(&globals, &printer, &args))?,
         Command::Up(args) => block_on(up::foreground(&globals, &printer, &args))?,
         Command::Demo(args) => block_on(demo::run(&printer, &args))?,
@@ -82,7 +74,12 @@ async fn asked(globals: &Globals, printer: &Printer, command: Command) -> Result
         }
         Command::Verify { deep } => return verify(globals, printer, deep).await,
         Command::Report(args) => return report::run(globals, printer, &args).await,
-        Command::Down => return down(globals, printer).await,
+        Command::Down => {
+            return match on_cluster(globals) {
+                Some(place) => up::cluster::down(globals, printer, &place).await,
+                None => down(globals, printer).await,
+            };
+        }
         Command::Promote { full } => Wish::Promote { full },
         Command::Pause => Wish::Pause,
         Command::Resume => Wish::Resume,

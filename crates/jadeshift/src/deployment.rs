@@ -106,20 +106,6 @@ pub fn on_cluster(globals: &Globals) -> Option<Where> {
     (globals.plugin || place != Where::default()).then_some(place)
 }
 
-/// For commands that only know this machine: they shall not do here what was meant for a cluster.
-///
-/// # Errors
-/// With [`ExitCode::Usage`] and `instead`, which does it there.
-pub fn must_mean_this_machine(globals: &Globals, command: &str, instead: &str) -> Result<(), Failure> {
-    match on_cluster(globals) {
-        None => Ok(()),
-        Some(_) => {
-            let what = format!("`{command}` was not run");
-            Err(Failure::usage(what, "it is about this machine, and a cluster is meant").advise(instead))
-        }
-    }
-}
-
 /// How a command for this deployment is typed.
 pub fn command_prefix(globals: &Globals) -> String {
     if on_cluster(globals).is_none() {
@@ -148,16 +134,17 @@ pub fn failure(what: &str, error: RemoteError, prefix: &str) -> Failure {
         RemoteError::Silent(_) => (ExitCode::NotRunning, "does `kubectl version` reach the cluster?".into()),
         RemoteError::Forbidden(_) => (
             ExitCode::Refused,
-            "bind the role jadeshift-viewer or jadeshift-promoter to whoever this is (`kubectl auth whoami`)".into(),
+            "bind the role jadeshift-viewer, jadeshift-promoter or jadeshift-admin to whoever this is (`kubectl auth whoami`)".into(),
         ),
         RemoteError::NotInstalled => (ExitCode::NotRunning, "install it with `jadeshift install`".into()),
         RemoteError::OldDefinition(_) => (ExitCode::Usage, "`jadeshift install` renews it".into()),
         RemoteError::NoNamespace(_) => (ExitCode::Usage, "`kubectl get namespaces` lists them".into()),
         RemoteError::NoDeployment { .. } => {
-            (ExitCode::NotRunning, "make one with `kubectl apply`; `kubectl get bluegreens -A` lists them".into())
+            (ExitCode::NotRunning, format!("make one with `{prefix} up`; `kubectl get bluegreens -A` lists them"))
         }
         RemoteError::Several { .. } => (ExitCode::Usage, "choose one with --name".into()),
         RemoteError::Invalid(_) => (ExitCode::Usage, "correct it with `kubectl edit bluegreen`".into()),
+        RemoteError::Document(_) => (ExitCode::Usage, "correct it; nothing was changed".into()),
         RemoteError::Unanswered => (
             ExitCode::NotRunning,
             "is it running? `kubectl get pods -A -l app.kubernetes.io/name=jadeshift` shows it; nothing was changed".into(),
@@ -195,15 +182,6 @@ mod tests {
             assert_eq!(command_prefix(&globals), "kubectl jadeshift", "{line}");
         }
         assert_eq!(command_prefix(&globals("kubectl-jadeshift info -n shop")), "kubectl jadeshift --namespace shop");
-    }
-
-    #[test]
-    fn what_is_meant_for_a_cluster_is_not_done_here() {
-        assert_eq!(must_mean_this_machine(&globals("jadeshift down"), "down", ""), Ok(()));
-        for line in ["kubectl-jadeshift down", "jadeshift down -n shop"] {
-            let refused = must_mean_this_machine(&globals(line), "down", "`kubectl delete bluegreen` does it");
-            assert_eq!(refused.unwrap_err().code, ExitCode::Usage, "{line}");
-        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod commands;
 mod control;
 mod demo;
 mod deployment;
+mod document;
 mod exit;
 mod failure;
 mod follow;

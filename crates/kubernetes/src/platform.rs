@@ -81,7 +81,7 @@ impl ClusterPlatform {
     ) -> Result<Self, Error> {
         let names = Names::new(&object.name_any(), &object.namespace().unwrap_or_default());
         let owner = Owner { name: object.name_any(), uid: object.uid().unwrap_or_default() };
-        let admin_token = credentials(&client, &names, &owner).await?;
+        let admin_token = credentials(&client, &names).await?;
         let applier = Applier::new(client.clone(), stores.clone(), names.clone());
         Ok(Self {
             client,
@@ -278,8 +278,9 @@ fn versions(world: &World) -> ByColour<Option<String>> {
     ByColour::from_fn(|colour| world.environments.get(colour).version.clone())
 }
 
-/// The admin token of the deployment; makes the secret when there is none yet.
-async fn credentials(client: &Client, names: &Names, owner: &Owner) -> Result<String, Error> {
+/// The admin token of the deployment; makes the secret when there is none yet. It has no owner: the data that the password opens has
+/// none either.
+async fn credentials(client: &Client, names: &Names) -> Result<String, Error> {
     let what = format!("Secret {}", names.secret());
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &names.namespace);
     let get = async || {
@@ -293,13 +294,7 @@ async fn credentials(client: &Client, names: &Names, owner: &Owner) -> Result<St
             let fresh = json!({
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": {
-                    "name": names.secret(), "namespace": names.namespace, "labels": names.labels(),
-                    "ownerReferences": [{
-                        "apiVersion": wire::document::API_VERSION, "kind": wire::document::KIND,
-                        "name": owner.name, "uid": owner.uid, "controller": true,
-                    }],
-                },
+                "metadata": {"name": names.secret(), "namespace": names.namespace, "labels": names.labels()},
                 "type": "Opaque",
                 "stringData": {ADMIN_TOKEN: random(TOKEN_LENGTH), ADMIN_PASSWORD: random(PASSWORD_LENGTH)},
             });

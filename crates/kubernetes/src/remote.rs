@@ -1,6 +1,10 @@
 //! The caller's side: a deployment of a cluster, as somebody sees it who may read and change its object. Nobody but the API server
 //! is spoken to, so its own rules say who may do what.
 
+mod place;
+
+pub use place::{Edition, Identity};
+
 use crate::error::Error;
 use crate::names::Names;
 use crate::operator::{REPORT_KEY, list_reports, request_of};
@@ -59,6 +63,8 @@ pub enum RemoteError {
     Several { namespace: String, names: String },
     #[error("its document cannot be used: {0}")]
     Invalid(String),
+    #[error("the API server refuses the document: {0}")]
+    Document(String),
     #[error("the operator has not answered within {} s", ANSWER_TIMEOUT.as_secs())]
     Unanswered,
     #[error("somebody else asked for something before it was answered")]
@@ -273,6 +279,9 @@ pub fn refusal(error: kube::Error) -> RemoteError {
     match error {
         kube::Error::Api(status) => match status.code {
             401 | 403 => RemoteError::Forbidden(status.message.clone()),
+            404 if namespace_missing(&status.message).is_some() => {
+                RemoteError::NoNamespace(namespace_missing(&status.message).unwrap_or_default().into())
+            }
             404 if status.message.contains("could not find the requested resource")
                 || is_not_found(&status.message) =>
             {
@@ -283,6 +292,11 @@ pub fn refusal(error: kube::Error) -> RemoteError {
         },
         other => RemoteError::Silent(causes(&other)),
     }
+}
+
+/// Which namespace is not there, where that is what was found.
+fn namespace_missing(message: &str) -> Option<&str> {
+    message.strip_prefix("namespaces \"")?.strip_suffix("\" not found")
 }
 
 /// The plain text of a server that does not know the path at all.

@@ -494,6 +494,12 @@ impl BlueGreen {
         Ok(document)
     }
 
+    /// What `text`, which this document was read from, says in `spec`, and no more: without the defaults of what it leaves out.
+    pub fn spec_as_written(&self, text: &str) -> serde_json::Value {
+        let whole: serde_json::Value = serde_norway::from_str(text).unwrap_or_default();
+        whole.get("spec").cloned().unwrap_or_default()
+    }
+
     pub fn to_yaml(&self) -> String {
         serde_norway::to_string(self).expect("a document is always representable")
     }

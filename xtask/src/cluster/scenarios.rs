@@ -3,6 +3,7 @@
 
 mod capacity;
 mod chart;
+mod commands;
 mod failing;
 mod full;
 mod interference;
@@ -73,6 +74,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "scripts",
         about: "the walk-through by the scripts: there, back, every canary, a second cycle, a switch, and what is refused",
         play: |stage| Box::pin(scripts::walk_through(stage)),
+    },
+    Scenario {
+        name: "commands",
+        about: "up, down and up again; who may do what; everything that is refused, and that it changes nothing",
+        play: |stage| Box::pin(commands::there_gone_and_there(stage)),
     },
     Scenario {
         name: "capacity",

@@ -2,7 +2,6 @@
 
 mod recording;
 
-use super::up::read_document;
 use crate::cli::Analyze;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
@@ -41,7 +40,7 @@ struct Analysis {
 
 pub fn run(printer: &Printer, arguments: &Analyze) -> Result<ExitCode, Failure> {
     let spec = match &arguments.policy {
-        Some(file) => read_document(file)?.spec,
+        Some(file) => crate::document::read(file)?.document.spec,
         None => BlueGreen::named("recorded").spec,
     };
     let (blue, green) = (open(&arguments.blue)?, open(&arguments.green)?);

@@ -1,6 +1,6 @@
 //! `check`: is a document good?
 
-use super::up::read_document;
+use crate::document;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::output::Printer;
@@ -9,7 +9,7 @@ use std::path::Path;
 use wire::document::BlueGreen;
 
 pub fn run(printer: &Printer, file: &Path) -> Result<ExitCode, Failure> {
-    let document = read_document(file)?;
+    let document = document::read(file)?.document;
     printer.result(|| summary(file, &document), &document);
     Ok(ExitCode::Ok)
 }
@@ -20,7 +20,7 @@ fn summary(file: &Path, document: &BlueGreen) -> String {
     let steps: Vec<String> = spec.rollout.steps.iter().map(|step| format!("{} %", step.share_percent)).collect();
     let mut text = format!(
         "{}: good\n{} starts with version {} in {} mode; steps {}; watched for {}",
-        file.display(),
+        document::shown(file),
         document.metadata.name,
         spec.version,
         spec.mode.as_str(),

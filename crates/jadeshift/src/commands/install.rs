@@ -35,7 +35,7 @@ pub async fn run(globals: &Globals, printer: &Printer, arguments: &Arguments) ->
         }
     }
     let text = format!(
-        "the operator is in namespace {}\n\nNext:\n  kubectl apply -f bluegreen.yaml\n  jadeshift info --namespace NAMESPACE",
+        "the operator is in namespace {}\n\nNext:\n  jadeshift up --namespace NAMESPACE -f bluegreen.yaml\n  jadeshift info --namespace NAMESPACE",
         install.namespace
     );
     printer.result(|| text, &json!({"namespace": install.namespace, "image": install.image}));

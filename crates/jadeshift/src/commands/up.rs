@@ -1,11 +1,13 @@
-//! `up`: a deployment on this machine, in the foreground or in the background.
+//! `up`: a deployment on this machine, in the foreground or in the background, or on a cluster.
 
+pub mod cluster;
 mod detach;
 
 pub use detach::detached;
 
 use crate::cli::{Globals, Up as Args};
 use crate::control::command_prefix;
+use crate::document;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::follow::News;
@@ -82,7 +84,7 @@ pub async fn foreground(globals: &Globals, printer: &Printer, args: &Args) -> Re
     // From here on a signal waits until the start is through: half a start would leave nodes behind.
     let mut interrupts = Interrupts::listen()?;
     let options = UpOptions {
-        document: document(globals, args)?,
+        document: document_of(globals, args)?,
         folder: globals.dir.clone(),
         node_program: std::env::current_exe()
             .map_err(|error| Failure::failed("could not find the program of the nodes", error))?,
@@ -161,9 +163,9 @@ async fn parent_ended(watched: bool) {
 }
 
 /// The document asked for, with the overrides of the command line.
-fn document(globals: &Globals, args: &Args) -> Result<BlueGreen, Failure> {
+fn document_of(globals: &Globals, args: &Args) -> Result<BlueGreen, Failure> {
     let mut document = match &args.file {
-        Some(file) => read_document(file)?,
+        Some(file) => document::read(file)?.document,
         None => {
             let unreadable =
                 |error| Failure::usage(format!("could not use the folder {}", globals.dir.display()), error);
@@ -178,17 +180,6 @@ fn document(globals: &Globals, args: &Args) -> Result<BlueGreen, Failure> {
         document.spec.local.gateway = gateway.to_string();
     }
     Ok(document)
-}
-
-/// Reads and validates a document.
-///
-/// # Errors
-/// With [`ExitCode::Usage`], naming the file, the field and the rule.
-pub fn read_document(file: &Path) -> Result<BlueGreen, Failure> {
-    let what = format!("could not use the document {}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(&what, error))?;
-    BlueGreen::from_yaml(&text)
-        .map_err(|error| Failure::usage(&what, error).advise("correct it, and try `jadeshift check` on it"))
 }
 
 /// The name of the folder around the deployment's (`/srv/shop/.jadeshift` is `shop`), as far as it can be a name.
@@ -258,20 +249,5 @@ Next:
   jadeshift deploy 1.1.0 --wait
   jadeshift down"
         );
-    }
-
-    #[test]
-    fn a_document_that_cannot_be_used_is_a_usage_error_with_file_and_field() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("shop.yaml");
-        std::fs::write(
-            &file,
-            "apiVersion: jadevectordb.io/v1alpha1\nkind: BlueGreen\nmetadata: {name: a, shade: blue}\n",
-        )
-        .unwrap();
-        let failure = read_document(&file).unwrap_err();
-        assert_eq!(failure.code, ExitCode::Usage);
-        let message = failure.to_string();
-        assert!(message.contains("shop.yaml") && message.contains("shade"), "{message}");
     }
 }

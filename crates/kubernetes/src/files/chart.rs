@@ -129,7 +129,7 @@ JadeShift {{ .Chart.AppVersion }} looks after {{ with .Values.watchNamespace }}n
 {{- else }}
 
 Next:
-  kubectl apply -f bluegreen.yaml
+  jadeshift up --namespace NAMESPACE -f bluegreen.yaml
   jadeshift info --namespace NAMESPACE
 {{- end }}
 
@@ -151,8 +151,8 @@ helm install jadeshift deployments/helm/jadeshift --namespace shop \\
   --set watchNamespace=shop --set name=jadeshift-shop --set roles.create=false
 ```
 
-With `roles.create` there are the ClusterRoles `jadeshift-viewer` and `jadeshift-promoter`; a cluster has them once. An operator of
-every namespace and one of a single namespace may not look after the same one.
+With `roles.create` there are the ClusterRoles `jadeshift-viewer`, `jadeshift-promoter` and `jadeshift-admin`; a cluster has them
+once. An operator of every namespace and one of a single namespace may not look after the same one.
 
 **Upgrade.** Helm does not change what is in `crds/`. Before `helm upgrade`:
 `kubectl apply --server-side --force-conflicts -f deployments/helm/jadeshift/crds`.

@@ -1,4 +1,4 @@
-//! Who may do what: the operator no more than it does, and two roles for people.
+//! Who may do what: the operator no more than it does, and three roles for people.
 
 use super::{Install, NAME};
 use serde_json::{Value, json};
@@ -136,8 +136,8 @@ fn named(name: &str, namespace: Option<&str>, kind: &str, install: &Install) -> 
     }
 }
 
-/// Who may look, and who may promote. Bound in the namespace of a deployment, they are for that one; who may view or edit
-/// everything there may do so too.
+/// Who may look, who may promote, and who may put a deployment there and take it away. Bound in a namespace, they are for the
+/// deployments of that one; who may view, edit or administer everything there may do so too.
 pub(super) fn of_people() -> Vec<Value> {
     let role = |name: &str, aggregated: &str, rules: Value| {
         json!({
@@ -159,5 +159,11 @@ pub(super) fn of_people() -> Vec<Value> {
     ]);
     let mut ask = look.as_array().cloned().unwrap_or_default();
     ask[0]["verbs"] = json!(["get", "list", "watch", "patch"]);
-    vec![role("jadeshift-viewer", "view", look), role("jadeshift-promoter", "edit", ask.into())]
+    let mut put = ask.clone();
+    put[0]["verbs"] = json!(["get", "list", "watch", "create", "patch", "update", "delete"]);
+    vec![
+        role("jadeshift-viewer", "view", look),
+        role("jadeshift-promoter", "edit", ask.into()),
+        role("jadeshift-admin", "admin", put.into()),
+    ]
 }

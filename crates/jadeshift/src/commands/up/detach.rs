@@ -1,8 +1,9 @@
 //! `up --detach`: the same program again, in the background.
 
-use super::{Addresses, document};
+use super::{Addresses, document_of};
 use crate::cli::{Globals, Up as Args};
 use crate::control::{Control, command_prefix};
+use crate::document;
 use crate::exit::ExitCode;
 use crate::failure::Failure;
 use crate::output::Printer;
@@ -14,21 +15,23 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-/// How long the first environment may take until it serves.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Returns when the active environment serves; the process in the background runs on.
 pub async fn detached(globals: &Globals, printer: &Printer, args: &Args) -> Result<ExitCode, Failure> {
     // Said here rather than in the log of a process that ends at once.
-    document(globals, args)?;
+    let text = match args.file.as_deref().filter(|file| document::is_stdin(file)) {
+        Some(file) => Some(document::read(file)?.text),
+        None => document_of(globals, args).map(|_| None)?,
+    };
     let log = log_path(&globals.dir)?;
     let mut interrupts = Interrupts::listen()?;
-    let mut child = spawn(globals, args, &log)?;
+    let mut child = spawn(globals, args, text, &log).await?;
     let started = tokio::select! {
-        started = wait_until_serving(globals, &mut child, &log) => started,
+        started = wait_until_serving(globals, args, &mut child, &log) => started,
         () = interrupts.next() => Err(Failure::interrupted("waiting for the deployment").advise(format!(
             "process {} runs on; end it with `{} down`",
             child.id().unwrap_or_default(),
@@ -48,7 +51,8 @@ fn log_path(dir: &Path) -> Result<PathBuf, Failure> {
     Ok(logs.join("up.log"))
 }
 
-fn spawn(globals: &Globals, args: &Args, log: &Path) -> Result<Child, Failure> {
+/// `text`: the document, if it was read from standard input.
+async fn spawn(globals: &Globals, args: &Args, text: Option<String>, log: &Path) -> Result<Child, Failure> {
     let failed = |error: std::io::Error| Failure::failed("could not start in the background", error);
     let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log).map_err(failed)?;
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
@@ -63,10 +67,20 @@ fn spawn(globals: &Globals, args: &Args, log: &Path) -> Result<Child, Failure> {
     if args.keep_nodes {
         command.arg("--keep-nodes");
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().map_err(failed)
+    let input = if text.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command.stdin(input).stdout(Stdio::null()).stderr(output).spawn().map_err(failed)?;
+    if let (Some(text), Some(mut input)) = (text, child.stdin.take()) {
+        input.write_all(text.as_bytes()).await.map_err(failed)?;
+    }
+    Ok(child)
 }
 
-async fn wait_until_serving(globals: &Globals, child: &mut Child, log: &Path) -> Result<Addresses, Failure> {
+async fn wait_until_serving(
+    globals: &Globals,
+    args: &Args,
+    child: &mut Child,
+    log: &Path,
+) -> Result<Addresses, Failure> {
     let started = Instant::now();
     let what = "the deployment did not start";
     loop {
@@ -77,8 +91,8 @@ async fn wait_until_serving(globals: &Globals, child: &mut Child, log: &Path) ->
             Ok(addresses) => return Ok(addresses),
             Err(why) => why,
         };
-        if started.elapsed() > START_TIMEOUT {
-            return Err(Failure::new(ExitCode::TimedOut, what, format!("{why} after {} s", START_TIMEOUT.as_secs()))
+        if started.elapsed() > Duration::from_millis(args.timeout_ms) {
+            return Err(Failure::new(ExitCode::TimedOut, what, format!("{why} after {} ms", args.timeout_ms))
                 .advise(format!("see {}", log.display())));
         }
         tokio::time::sleep(POLL).await;

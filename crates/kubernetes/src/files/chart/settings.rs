@@ -52,7 +52,7 @@ pub fn all(install: &Install) -> Vec<Setting> {
         ),
         group(
             "roles",
-            "The ClusterRoles jadeshift-viewer and jadeshift-promoter for people.",
+            "The ClusterRoles jadeshift-viewer, jadeshift-promoter and jadeshift-admin for people.",
             vec![value("create", "A cluster has them once.", json!(true), json!({"type": "boolean"}))],
         ),
         value("resources", "Of each operator.", container["resources"].clone(), resources()),
