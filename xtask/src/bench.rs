@@ -10,6 +10,7 @@ mod index;
 mod large;
 mod load;
 mod node;
+mod operator;
 pub mod process;
 mod report;
 mod rollback;
@@ -43,6 +44,7 @@ pub enum Bench {
     Large(large::Arguments),
     Evidence(evidence::Arguments),
     Rollback(rollback::Arguments),
+    Operator(operator::Arguments),
 }
 
 /// What every benchmark may be told.
@@ -103,6 +105,11 @@ pub async fn run(bench: Bench) -> Result<()> {
         Bench::Rollback(arguments) => {
             let strict = arguments.strict;
             (rollback::bench(arguments).await?, strict)
+        }
+        Bench::Operator(arguments) if !arguments.inside => return operator::in_its_network(&arguments),
+        Bench::Operator(arguments) => {
+            let strict = arguments.strict;
+            (operator::bench(arguments).await?, strict)
         }
     };
     let missed = report.print();

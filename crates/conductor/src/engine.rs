@@ -29,7 +29,8 @@ use wire::{ByColour, Colour};
 /// Pause of a turn that changed nothing, by how urgent the phase is.
 const PAUSE_HOLDING: Duration = Duration::from_millis(2);
 const PAUSE_HANDING_OVER: Duration = Duration::from_millis(10);
-const PAUSE_STABLE: Duration = Duration::from_millis(200);
+/// What was seen longer ago is looked at anew before a command is obeyed.
+const SEEN_LATELY: Duration = Duration::from_secs(5);
 /// While writes wait, the platform is looked at and told again only this often.
 const PLATFORM_EVERY: Duration = Duration::from_millis(500);
 /// The clock jumped when it is further than this from the time that went by.
@@ -144,7 +145,7 @@ impl<P: Platform> Engine<P> {
                 }
             }
             while let Ok(ask) = asks.try_recv() {
-                seen |= self.answer(ask).await? && self.sight.has_looked();
+                seen |= self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY);
             }
             if !seen {
                 self.look().await;
@@ -159,10 +160,11 @@ impl<P: Platform> Engine<P> {
             tokio::select! {
                 ask = asks.recv() => match ask {
                     // What was seen last is enough to begin: a look may have to wait for a node that does not answer.
-                    Some(ask) => seen |= self.answer(ask).await? && self.sight.has_looked(),
+                    Some(ask) => seen |= self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY),
                     None => return Ok(()),
                 },
                 _ = stop.changed() => (),
+                () = self.platform.changed() => (),
                 () = tokio::time::sleep(self.pause()) => (),
             }
         }
@@ -173,7 +175,7 @@ impl<P: Platform> Engine<P> {
             phase if phase.holds_writes() => PAUSE_HOLDING,
             _ if self.state.replicas.succession.is_some() => PAUSE_HANDING_OVER,
             Phase::HandingOver { .. } | Phase::RollingBack { .. } => PAUSE_HANDING_OVER,
-            Phase::Stable => PAUSE_STABLE,
+            Phase::Stable => self.platform.rest(self.sight.all_answer() && self.journal.last_error().is_none()),
             _ => Duration::from_millis(self.document.spec.rollout.interval_ms),
         }
     }

@@ -19,6 +19,9 @@ pub(crate) const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same while writes wait.
 pub(crate) const NODE_TIMEOUT_HURRIED: Duration = Duration::from_millis(250);
 
+/// A node that does not answer for the first time has been silent for this long at most, as far as anybody knows.
+const UNSEEN_MAX: Duration = Duration::from_secs(3);
+
 /// Where a node is spoken to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
@@ -124,9 +127,16 @@ impl Sight {
         self.look_at_nodes(http, NODE_TIMEOUT_HURRIED, NODE_TIMEOUT_HURRIED, false).await;
     }
 
-    /// The platform was looked at once.
-    pub fn has_looked(&self) -> bool {
-        self.platform_seen.is_some()
+    /// The platform was looked at within this time.
+    pub fn has_looked(&self, within: Duration) -> bool {
+        self.platform_seen.is_some_and(|seen| seen.elapsed() <= within)
+    }
+
+    /// Every node of which the platform knows where it speaks, and somebody does.
+    pub fn all_answer(&self) -> bool {
+        let mut speaking =
+            self.all().filter_map(|member| self.seen(member)).filter(|seen| seen.target.is_some()).peekable();
+        speaking.peek().is_some() && speaking.all(|seen| seen.state().is_some())
     }
 
     async fn look_at_platform<P: Platform>(&mut self, platform: &P, journal: &mut Journal) {
@@ -168,7 +178,7 @@ impl Sight {
                 Ok((member, Ok(state))) => self.saw(member, state),
                 Ok((member, Err(error))) => {
                     if let Some(seen) = self.seen_mut(member) {
-                        seen.node = NodeObservation::Silent { why: error.to_string() };
+                        seen.fell_silent(error.to_string());
                     }
                 }
                 Err(error) => tracing::error!(%error, "asking a node broke off"),
@@ -301,6 +311,16 @@ impl Sight {
 }
 
 impl Seen {
+    /// It did not answer. What was between two looks that are far apart is not held against it.
+    fn fell_silent(&mut self, why: String) {
+        if self.state().is_some()
+            && let Some(earliest) = Instant::now().checked_sub(UNSEEN_MAX)
+        {
+            self.answered = self.answered.max(earliest);
+        }
+        self.node = NodeObservation::Silent { why };
+    }
+
     /// Takes in what the platform says.
     fn runs(&mut self, workload: &WorkloadObservation) {
         match workload {

@@ -3,6 +3,7 @@
 use rollout::{State, World};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::time::Duration;
 use wire::admin::Peer;
 use wire::{ByColour, Colour, Latency, Member};
 
@@ -27,6 +28,16 @@ pub trait Platform: Send + Sync + 'static {
     /// started in its place. Only where clients reach nodes.
     fn end_process(&self, _member: Member) -> impl Future<Output = Result<(), PlatformError>> + Send {
         std::future::ready(Ok(()))
+    }
+
+    /// Pause between two looks while nothing is under way. `at_ease`: every node that shall run answers, and nothing is wrong.
+    fn rest(&self, _at_ease: bool) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    /// Returns when something may be otherwise than [`Platform::observe`] said it; never, where nobody tells.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
     }
 
     /// What runs now.

@@ -9,7 +9,13 @@ use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a watch may take to tell of what was applied.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 pub struct Applier {
     client: Client,
@@ -19,11 +25,21 @@ pub struct Applier {
     applied: Mutex<BTreeMap<String, Applied>>,
 }
 
-/// The same is not applied again to an object that was changed by nobody since.
+/// What an object was made. The same is not compared or applied again while it is of this version.
 struct Applied {
-    body: Value,
-    /// Its resource version before and after: the watch may not have told of the latter yet.
-    versions: [Option<String>; 2],
+    /// Of what was wanted: of thousands of objects the whole would fill the memory.
+    fingerprint: u64,
+    version: Option<String>,
+    /// Its version before, of which a watch may still tell, and when it was applied.
+    before: Option<(Option<String>, Instant)>,
+}
+
+impl Applied {
+    /// Nobody has changed or removed it since.
+    fn stands(&self, fingerprint: u64, version: &Option<String>) -> bool {
+        let untold = |(before, at): &(Option<String>, Instant)| before == version && at.elapsed() < TOLD_WITHIN;
+        self.fingerprint == fingerprint && (self.version == *version || self.before.as_ref().is_some_and(untold))
+    }
 }
 
 impl Applier {
@@ -51,18 +67,17 @@ impl Applier {
             // What was claimed is not changed by another document: the cluster would refuse it, and everything with it.
             return Ok(false);
         }
+        let fingerprint = fingerprint(&object.body);
+        if self.applied.lock().get(&what).is_some_and(|applied| applied.stands(fingerprint, &version)) {
+            return Ok(false);
+        }
         if let Some(there) = &there {
             let actual = serde_json::to_value(&**there)
                 .map_err(|error| Error::Shape { what: what.clone(), why: error.to_string() })?;
             if contains(&actual, &object.body) {
+                self.applied.lock().insert(what, Applied { fingerprint, version, before: None });
                 return Ok(false);
             }
-        }
-        if let Some(applied) = self.applied.lock().get(&what)
-            && applied.body == object.body
-            && applied.versions.contains(&version)
-        {
-            return Ok(false);
         }
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &self.names.namespace, &api_resource(object.kind));
@@ -71,10 +86,16 @@ impl Applier {
             .patch(&object.name, &parameters, &Patch::Apply(&object.body))
             .await
             .map_err(|source| Error::Apply { what: what.clone(), source })?;
-        let versions = [version, now.resource_version()];
-        self.applied.lock().insert(what, Applied { body: object.body.clone(), versions });
+        let before = Some((version, Instant::now()));
+        self.applied.lock().insert(what, Applied { fingerprint, version: now.resource_version(), before });
         Ok(true)
     }
+}
+
+fn fingerprint(body: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Everything that `wanted` says is so in `actual`, which may say more.
@@ -105,6 +126,19 @@ fn is_empty(value: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_applied_stands_until_it_is_changed_or_gone() {
+        let (old, new) = (Some("1".to_string()), Some("2".to_string()));
+        let made = Applied { fingerprint: 7, version: new.clone(), before: Some((None, Instant::now())) };
+        assert!(made.stands(7, &new) && !made.stands(8, &new), "another one is wanted");
+        assert!(!made.stands(7, &old), "somebody changed it");
+        assert!(made.stands(7, &None), "the watch has not told of it yet");
+        tokio::time::advance(TOLD_WITHIN).await;
+        assert!(made.stands(7, &new) && !made.stands(7, &None), "somebody removed it");
+        let compared = Applied { fingerprint: 7, version: new, before: None };
+        assert!(!compared.stands(7, &None));
+    }
 
     #[test]
     fn what_others_added_is_no_difference_and_what_they_changed_is() {

@@ -1,14 +1,17 @@
 //! What the operator tells Prometheus: where each deployment stands.
 
+mod durations;
 mod series;
 
 use conductor::Info;
+use durations::Durations;
 use parking_lot::Mutex;
 use series::{PER_COLOUR, PER_DEPLOYMENT, PER_LABEL};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use wire::Colour;
 
 /// Namespace and name.
@@ -25,6 +28,7 @@ struct Shared {
     deployments: Mutex<BTreeMap<Key, Deployment>>,
     leads: AtomicBool,
     api_errors: AtomicU64,
+    reconciles: Durations,
 }
 
 struct Deployment {
@@ -70,6 +74,11 @@ impl Figures {
         self.shared.api_errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// From a look at one deployment until everything is applied that follows from it.
+    pub fn reconciled(&self, took: Duration) {
+        self.shared.reconciles.add(took);
+    }
+
     /// Text format 0.0.4.
     pub fn text(&self) -> String {
         let deployments = self.shared.deployments.lock();
@@ -85,6 +94,11 @@ impl Figures {
             "counter",
         );
         line(&mut text, "operator_errors_total", "", self.shared.api_errors.load(Ordering::Relaxed) as f64);
+        let help = "From a look at one deployment until everything is applied that follows from it.";
+        head(&mut text, "operator_reconcile_seconds", help, "histogram");
+        for (name, labels, value) in self.shared.reconciles.series() {
+            line(&mut text, &format!("operator_reconcile_seconds_{name}"), &labels, value);
+        }
         head(&mut text, "valid", "Whether the document can be used.", "gauge");
         for (key, one) in deployments.iter() {
             line(&mut text, "valid", &labels(key, &[]), f64::from(u8::from(one.valid)));

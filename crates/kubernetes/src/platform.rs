@@ -8,6 +8,7 @@ mod workload;
 use crate::apply::Applier;
 use crate::build::{self, Kind, Owner, Wanted};
 use crate::error::Error;
+use crate::figures::Figures;
 use crate::in_effect;
 use crate::names::{NODE_LABEL, Names};
 use crate::resource::BlueGreenObject;
@@ -26,6 +27,9 @@ use rollout::{Phase, State, World};
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use wire::document::{BlueGreen, REPLICAS_MAX, RouterKind};
 use wire::{ByColour, Colour, Member};
 
@@ -36,6 +40,11 @@ const TOKEN_LENGTH: usize = 40;
 const PASSWORD_LENGTH: usize = 20;
 /// Pods that are remembered.
 const ENDED_MAX: usize = 64;
+/// Pause between two looks at rest: the shortest, what each further deployment adds to it, and the longest. What a watch tells is
+/// seen at once in any case; a look asks the nodes, and what asks them all the time has to be shared by all deployments.
+const REST_MIN: Duration = Duration::from_millis(200);
+const REST_EACH: Duration = Duration::from_millis(2);
+const REST_MAX: Duration = Duration::from_secs(30);
 
 /// One deployment in a cluster.
 pub struct ClusterPlatform {
@@ -51,6 +60,8 @@ pub struct ClusterPlatform {
     gateways: Gateways,
     reach: Reach,
     gateway_image: String,
+    figures: Figures,
+    changes: Arc<Notify>,
     told: Mutex<Told>,
 }
 
@@ -66,6 +77,8 @@ struct Told {
     ended: VecDeque<String>,
     /// Why the router's work is not believed.
     unseen: Option<String>,
+    /// When the look began that nothing was made of yet.
+    looked: Option<Instant>,
 }
 
 impl ClusterPlatform {
@@ -78,6 +91,7 @@ impl ClusterPlatform {
         object: &BlueGreenObject,
         document: BlueGreen,
         gateway_image: String,
+        figures: Figures,
     ) -> Result<Self, Error> {
         let names = Names::new(&object.name_any(), &object.namespace().unwrap_or_default());
         let owner = Owner { name: object.name_any(), uid: object.uid().unwrap_or_default() };
@@ -85,6 +99,8 @@ impl ClusterPlatform {
         let applier = Applier::new(client.clone(), stores.clone(), names.clone());
         Ok(Self {
             client,
+            changes: stores.changes(&names),
+            figures,
             names,
             owner,
             document,
@@ -238,6 +254,9 @@ impl Platform for ClusterPlatform {
         let mut fenced = self.handed_away(state.as_ref());
         fenced.extend(world.fenced.into_iter().flat_map(|member| self.stores.pods_of(&self.names, member)));
         self.end_now(&fenced).await?;
+        if let Some(looked) = self.told.lock().looked.take() {
+            self.figures.reconciled(looked.elapsed());
+        }
         let missing = missing.or_else(|| self.told.lock().unseen.clone());
         self.reach.trouble(missing).map_or(Ok(()), |why| Err(PlatformError::Router(why)))
     }
@@ -251,7 +270,20 @@ impl Platform for ClusterPlatform {
         self.end_now(&self.stores.pods_of(&self.names, member)).await
     }
 
+    fn rest(&self, at_ease: bool) -> Duration {
+        // Who may have to take a lost head's place looks for it all the time.
+        match at_ease && self.document.spec.replicas == 1 {
+            true => rest(self.stores.deployments()),
+            false => REST_MIN,
+        }
+    }
+
+    async fn changed(&self) {
+        self.changes.notified().await;
+    }
+
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
+        self.told.lock().looked = Some(Instant::now());
         let mut environments = ByColour::new(Vec::new(), Vec::new());
         let heads = self.told.lock().state.as_ref().map_or(ByColour::new(0, 0), |state| state.replicas.heads);
         let nodes = self.nodes(heads);
@@ -272,6 +304,10 @@ impl Platform for ClusterPlatform {
         let reads_in_effect = self.reads_in_effect().await;
         Ok(PlatformObservation { environments, reads_in_effect, traffic: None, read_latency: None })
     }
+}
+
+fn rest(deployments: usize) -> Duration {
+    REST_EACH.saturating_mul(deployments.try_into().unwrap_or(u32::MAX)).clamp(REST_MIN, REST_MAX)
 }
 
 fn versions(world: &World) -> ByColour<Option<String>> {

@@ -1,5 +1,7 @@
 //! What is there, as the API server's watches tell it. Reading costs no call.
 
+mod shelf;
+
 use crate::build::Kind;
 use crate::error::Error;
 use crate::names::{DEPLOYMENT_LABEL, NODE_LABEL, Names};
@@ -8,26 +10,47 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use shelf::{Changed, Shelf};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use wire::{Colour, Member};
 
 /// Everything that bears our label; ends its watches when dropped.
 pub struct Stores {
-    objects: BTreeMap<Kind, Store<DynamicObject>>,
-    pods: Store<Pod>,
-    slices: Store<EndpointSlice>,
+    objects: BTreeMap<Kind, Arc<Shelf<DynamicObject>>>,
+    pods: Arc<Shelf<Pod>>,
+    slices: Arc<Shelf<EndpointSlice>>,
+    wakes: Arc<Wakes>,
     _watches: JoinSet<()>,
+}
+
+/// Who is told when something of a deployment has changed.
+#[derive(Default)]
+struct Wakes(Mutex<BTreeMap<String, Weak<Notify>>>);
+
+impl Wakes {
+    fn wake(&self, changed: &Changed) {
+        let wakes = self.0.lock();
+        let notify = |one: &Weak<Notify>| {
+            if let Some(one) = one.upgrade() {
+                one.notify_one();
+            }
+        };
+        match changed {
+            Changed::Nothing => (),
+            Changed::Of(deployments) => deployments.iter().filter_map(|key| wakes.get(key)).for_each(notify),
+            Changed::Everything => wakes.values().for_each(notify),
+        }
+    }
 }
 
 impl Stores {
@@ -36,7 +59,7 @@ impl Stores {
     /// # Errors
     /// When a kind cannot be listed within the client's time limit.
     pub async fn start(client: &Client, namespace: Option<&str>) -> Result<Self, Error> {
-        let mut watches = JoinSet::new();
+        let (mut watches, wakes) = (JoinSet::new(), Arc::default());
         let mut objects = BTreeMap::new();
         let mut kinds = Kind::EVERYWHERE.to_vec();
         for kind in Kind::WHERE_INSTALLED {
@@ -50,13 +73,13 @@ impl Stores {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
                 None => Api::all_with(client.clone(), &resource),
             };
-            objects.insert(kind, watch(&mut watches, api, resource));
+            objects.insert(kind, watch(&mut watches, &wakes, api));
         }
-        let pods = watch(&mut watches, of(client, namespace), ());
-        let slices = watch(&mut watches, of(client, namespace), ());
-        let stores = Self { objects, pods, slices, _watches: watches };
-        for (kind, store) in &stores.objects {
-            listed(store, kind.as_str()).await?;
+        let pods = watch(&mut watches, &wakes, of(client, namespace));
+        let slices = watch(&mut watches, &wakes, of(client, namespace));
+        let stores = Self { objects, pods, slices, wakes, _watches: watches };
+        for (kind, shelf) in &stores.objects {
+            listed(shelf, kind.as_str()).await?;
         }
         listed(&stores.pods, "Pod").await?;
         listed(&stores.slices, "EndpointSlice").await?;
@@ -68,20 +91,26 @@ impl Stores {
         self.objects.contains_key(&kind)
     }
 
+    /// Is notified when something of this deployment may have changed. One per deployment.
+    pub fn changes(&self, names: &Names) -> Arc<Notify> {
+        let (mut wakes, notify) = (self.wakes.0.lock(), Arc::new(Notify::new()));
+        wakes.retain(|_, one| one.strong_count() > 0);
+        wakes.insert(of_names(names), Arc::downgrade(&notify));
+        notify
+    }
+
+    /// Deployments that are looked after.
+    pub fn deployments(&self) -> usize {
+        self.wakes.0.lock().len()
+    }
+
     pub fn object(&self, kind: Kind, names: &Names, name: &str) -> Option<Arc<DynamicObject>> {
-        let reference = ObjectRef::new_with(name, api_resource(kind)).within(&names.namespace);
-        self.objects.get(&kind)?.get(&reference)
+        self.objects.get(&kind)?.get(&of_names(names), name)
     }
 
     /// The pods of an environment.
     pub fn pods(&self, names: &Names, colour: Colour) -> Vec<Arc<Pod>> {
-        let ours = |pod: &Pod| {
-            let label = |name: &str| pod.labels().get(name).map(String::as_str);
-            pod.namespace().as_deref() == Some(&names.namespace)
-                && label(DEPLOYMENT_LABEL) == Some(&names.deployment)
-                && label("version") == Some(colour.as_str())
-        };
-        self.pods.state().into_iter().filter(|pod| ours(pod)).collect()
+        self.pods.of(&of_names(names), |pod| label(pod, "version") == Some(colour.as_str()))
     }
 
     /// The pods of one node, of which one at most is not ending.
@@ -93,23 +122,26 @@ impl Stores {
 
     /// The pods of our own gateway.
     pub fn gateway_pods(&self, names: &Names) -> Vec<Arc<Pod>> {
-        let ours = |pod: &Pod| {
-            let label = |name: &str| pod.labels().get(name).map(String::as_str);
-            pod.namespace().as_deref() == Some(&names.namespace)
-                && label(DEPLOYMENT_LABEL) == Some(&names.deployment)
-                && label("component") == Some("gateway")
-        };
-        self.pods.state().into_iter().filter(|pod| ours(pod)).collect()
+        self.pods.of(&of_names(names), |pod| label(pod, "component") == Some("gateway"))
     }
 
-    /// Where a Service leads: its slices.
+    /// Where a Service leads: its slices, which have its labels.
     pub fn slices(&self, names: &Names, service: &str) -> Vec<Arc<EndpointSlice>> {
-        let of_service = |slice: &EndpointSlice| {
-            slice.namespace().as_deref() == Some(&names.namespace)
-                && slice.labels().get("kubernetes.io/service-name").map(String::as_str) == Some(service)
-        };
-        self.slices.state().into_iter().filter(|slice| of_service(slice)).collect()
+        self.slices.of(&of_names(names), |slice| label(slice, "kubernetes.io/service-name") == Some(service))
     }
+}
+
+fn label<'a>(object: &'a impl Resource, name: &str) -> Option<&'a str> {
+    object.meta().labels.as_ref()?.get(name).map(String::as_str)
+}
+
+/// What tells a deployment, or an object, from all others.
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+fn of_names(names: &Names) -> String {
+    key(&names.namespace, &names.deployment)
 }
 
 /// Which node of its environment a pod is.
@@ -155,36 +187,29 @@ pub fn patience() -> ExponentialBackoff {
     pauses.without_max_times().into()
 }
 
-fn watch<K>(watches: &mut JoinSet<()>, api: Api<K>, kind: K::DynamicType) -> Store<K>
+fn watch<K>(watches: &mut JoinSet<()>, wakes: &Arc<Wakes>, api: Api<K>) -> Arc<Shelf<K>>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
 {
-    let writer = Writer::new(kind);
-    let store = writer.as_reader();
+    let (shelf, wakes) = (Arc::new(Shelf::default()), wakes.clone());
     let events = watcher(api, watcher::Config::default().labels(DEPLOYMENT_LABEL))
         .backoff(patience())
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer);
-    watches.spawn(events.for_each(|event| async move {
-        if let Err(error) = event {
+        .modify(|object| object.managed_fields_mut().clear());
+    let kept = shelf.clone();
+    watches.spawn(events.for_each(move |event| {
+        match event {
+            Ok(event) => wakes.wake(&kept.take(event)),
             // It is tried again, with growing pauses.
-            tracing::warn!(%error, "a watch broke off");
+            Err(error) => tracing::warn!(%error, "a watch broke off"),
         }
+        std::future::ready(())
     }));
-    store
+    shelf
 }
 
-async fn listed<K>(store: &Store<K>, what: &str) -> Result<(), Error>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    const LIST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-    let unlisted = |why: &str| Error::Shape { what: format!("the list of {what} objects"), why: why.into() };
-    match tokio::time::timeout(LIST_TIMEOUT, store.wait_until_ready()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(unlisted("its watch ended")),
-        Err(_) => Err(unlisted("the API server did not give it within 30 s; may this account list it?")),
-    }
+async fn listed<K: Resource>(shelf: &Shelf<K>, what: &str) -> Result<(), Error> {
+    const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+    let why = "the API server did not give it within 30 s; may this account list it?";
+    let listed = tokio::time::timeout(LIST_TIMEOUT, shelf.listed()).await;
+    listed.map_err(|_| Error::Shape { what: format!("the list of {what} objects"), why: why.into() })
 }

@@ -65,7 +65,7 @@ pub fn programs(packages: &[&str], ready_made: Option<&Path>) -> Result<PathBuf>
         return Ok(folder.to_path_buf());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.current_dir(root).args(["build", "--release", "--message-format=json-render-diagnostics"]);
     for package in packages {
         // Not `--package`, which would choose the features anew and compile again what is there.
@@ -83,6 +83,19 @@ pub fn programs(packages: &[&str], ready_made: Option<&Path>) -> Result<PathBuf>
         bail!("cargo built no program from {}", packages.join(", "));
     };
     Ok(folder.to_path_buf())
+}
+
+/// Cargo, as somebody would call it who was not called by cargo: of what that says of this program, build scripts would conclude
+/// that they have to run again.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let said = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        if said.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// A folder that is removed when dropped, for data that a benchmark writes. By default it is next to the build, because
@@ -192,7 +205,7 @@ impl Process {
         Ok(by_name)
     }
 
-    fn last_output(&self) -> String {
+    pub fn last_output(&self) -> String {
         let text = fs::read_to_string(&self.output).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(OUTPUT_LINES_SHOWN)..].join("\n")

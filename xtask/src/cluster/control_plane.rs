@@ -4,9 +4,13 @@ use super::place::{API_PORT, NODE_ADDRESS, POD_RANGE, Place, SERVICE_RANGE};
 use super::{processes, wait_for};
 use anyhow::Result;
 
-pub fn start(place: &Place) -> Result<()> {
+/// `api_only`: nobody acts on what is there.
+pub fn start(place: &Place, api_only: bool) -> Result<()> {
     processes::start(place, "etcd", &etcd(place))?;
     start_api_server(place)?;
+    if api_only {
+        return Ok(());
+    }
     for (name, arguments) in
         [("kube-controller-manager", controller_manager(place)), ("kube-scheduler", scheduler(place))]
     {

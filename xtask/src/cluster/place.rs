@@ -1,7 +1,7 @@
 //! Where the cluster keeps its files, and what its addresses are.
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,26 @@ pub const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// Address of the API server's own Service, the first of the range.
 pub const API_SERVICE: &str = "10.96.0.1";
 
+/// A cluster of the developer's own is used instead of ours.
+const GIVEN_CLUSTER: &str = "JADESHIFT_TEST_KUBECONFIG";
+/// A folder with `etcd`, `kube-apiserver` and `kubectl`, which are used instead of building anything.
+const GIVEN_PROGRAMS: &str = "KUBEBUILDER_ASSETS";
+
+/// How much of a cluster there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// API server and etcd.
+    Api,
+    /// Pods run too, somewhere else.
+    Pods,
+    /// And they run on this machine, whose processes can be looked at and ended.
+    Machine,
+}
+
 pub struct Place {
+    /// Kubeconfig of a cluster that is there already.
+    given_cluster: Option<PathBuf>,
+    given_programs: Option<PathBuf>,
     workspace: PathBuf,
     folder: PathBuf,
     /// Name of the network namespace: each clone of the repository has its own.
@@ -30,7 +49,28 @@ impl Place {
         let mut hasher = DefaultHasher::new();
         workspace.hash(&mut hasher);
         let network = format!("jadeshift-{:08x}", hasher.finish() as u32);
-        Ok(Self { folder: workspace.join("target/cluster"), workspace, network })
+        let given_cluster = path_of(GIVEN_CLUSTER)?;
+        let given_programs = path_of(GIVEN_PROGRAMS)?.filter(|_| given_cluster.is_none());
+        Ok(Self { given_cluster, given_programs, folder: workspace.join("target/cluster"), workspace, network })
+    }
+
+    pub fn extent(&self) -> Extent {
+        match (&self.given_cluster, &self.given_programs) {
+            (Some(_), _) => Extent::Pods,
+            (None, Some(_)) => Extent::Api,
+            (None, None) => Extent::Machine,
+        }
+    }
+
+    /// For what only makes sense with a cluster of ours.
+    ///
+    /// # Errors
+    /// When one is given.
+    pub fn must_be_ours(&self) -> Result<()> {
+        match self.given_cluster {
+            Some(_) => bail!("{GIVEN_CLUSTER} names a cluster that is there already, and is left as it is"),
+            None => Ok(()),
+        }
     }
 
     /// Sources of the programs, and files of the node.
@@ -48,8 +88,14 @@ impl Place {
         self.workspace.join("target/release")
     }
 
+    /// What is given comes before what is built, and what is in the PATH after it.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.programs().join(name)
+        let folders = self.given_programs.iter().cloned().chain([self.programs()]);
+        let found = folders.map(|folder| folder.join(name)).find(|program| program.exists());
+        found.unwrap_or_else(|| match self.given_cluster {
+            Some(_) => name.into(),
+            None => self.programs().join(name),
+        })
     }
 
     /// Everything that goes with the cluster.
@@ -71,7 +117,7 @@ impl Place {
     }
 
     pub fn kubeconfig(&self, who: &str) -> PathBuf {
-        self.of("kubeconfig").join(who)
+        self.given_cluster.clone().unwrap_or_else(|| self.of("kubeconfig").join(who))
     }
 
     /// Writes one for whoever has `token`, in `namespace` unless another one is asked for.
@@ -80,11 +126,13 @@ impl Place {
         if let Some(namespace) = namespace {
             context["namespace"] = namespace.into();
         }
+        let view = ["config", "view", "--raw", "--minify", "--flatten", "--output", "json"];
+        let view = self.kubectl().args(view).output().context("cannot run kubectl")?;
+        ensure!(view.status.success(), "kubectl config view: {}", String::from_utf8_lossy(&view.stderr));
+        let of_administrator: Value = serde_json::from_slice(&view.stdout)?;
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {
-                "server": self.api_url(), "certificate-authority": self.certificate("ca"),
-            }}],
+            "clusters": [{"name": "test", "cluster": of_administrator["clusters"][0]["cluster"]}],
             "users": [{"name": "test", "user": {"token": token.trim()}}],
             "contexts": [{"name": "test", "context": context}],
         });
@@ -122,9 +170,15 @@ impl Place {
     /// control groups from the kubelet.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(self.programs()).chain(std::env::split_paths(&path));
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/var/run/netns/{}", self.network)).arg("--").arg(program);
+        let folders = self.given_programs.iter().cloned().chain([self.programs()]).chain(std::env::split_paths(&path));
+        let mut command = match self.given_cluster {
+            Some(_) => Command::new(program),
+            None => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/var/run/netns/{}", self.network)).arg("--").arg(program);
+                command
+            }
+        };
         command.env("KUBECONFIG", self.kubeconfig("admin"));
         command.env("PATH", std::env::join_paths(folders).unwrap_or(path));
         command
@@ -133,4 +187,12 @@ impl Place {
     pub fn kubectl(&self) -> Command {
         self.command("kubectl")
     }
+}
+
+/// The absolute path that a variable names.
+fn path_of(variable: &str) -> Result<Option<PathBuf>> {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let path = PathBuf::from(value);
+    let absolute = path.canonicalize().with_context(|| format!("{variable}: {} cannot be used", path.display()))?;
+    Ok(Some(absolute))
 }

@@ -1,11 +1,12 @@
 //! One scenario's namespace, and the words it is spoken to with: kubectl and the command line, as a user would.
 
-use super::place::Place;
+use super::place::{Extent, Place};
 use super::processes;
 use crate::writers::{WRITERS, Writers};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Pid;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -25,7 +26,11 @@ pub struct Stage {
 impl Stage {
     /// An empty namespace that admits only pods without rights.
     pub fn open(place: &Place, scenario: &str) -> Result<Stage> {
-        let namespace = format!("test-{scenario}");
+        let namespace = match place.extent() {
+            // One that was there before would not go.
+            Extent::Api => format!("test-{scenario}-{}", std::process::id()),
+            _ => format!("test-{scenario}"),
+        };
         let stage =
             Stage { namespace, program: place.programs_of_ours().join("jadeshift"), kubectl: place.program("kubectl") };
         stage.close()?;
@@ -95,12 +100,18 @@ impl Stage {
     /// One of the scripts that users have, with our program first in the PATH.
     pub fn script(&self, name: &str) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deployments/blue-green");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = [&self.program, &self.kubectl].into_iter().filter_map(|program| program.parent());
-        let folders = folders.map(Path::to_path_buf).chain(std::env::split_paths(&path));
         let mut command = Command::new(folder.join(name));
-        command.env("PATH", std::env::join_paths(folders).unwrap_or(path.clone()));
+        command.envs(self.path().ok().map(|path| ("PATH", path)));
         command
+    }
+
+    /// The PATH of a person who has our program and kubectl.
+    pub fn path(&self) -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let parents = [&self.program, &self.kubectl].into_iter().filter_map(|program| program.parent());
+        let folders = parents.filter(|folder| !folder.as_os_str().is_empty());
+        let folders = folders.map(Path::to_path_buf).chain(std::env::split_paths(&path));
+        Ok(std::env::join_paths(folders)?)
     }
 
     /// Waits until `info` is as wanted; says what it was like when it does not come to that.

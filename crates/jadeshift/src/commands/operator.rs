@@ -19,6 +19,8 @@ const LEASE: &str = "jadeshift-operator";
 pub async fn run(globals: &Globals, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(WHAT, error);
     let namespace = globals.namespace.clone();
+    // A connection to each node.
+    jadevectordb::cli::raise_file_limit();
     let connected = kubernetes::remote::connect(&on_cluster(globals).unwrap_or_default(), None).await;
     let (client, own_namespace) = connected.map_err(|error| failure(WHAT, error, &command_prefix(globals)))?;
     let figures = Figures::default();

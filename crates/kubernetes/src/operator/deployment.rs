@@ -177,8 +177,8 @@ async fn start(
 ) -> Result<Conductor, Error> {
     let effective = effective(document);
     let (client, stores) = (tools.client.clone(), tools.stores.clone());
-    let platform =
-        ClusterPlatform::open(client, stores, keeper.clone(), object, effective.clone(), tools.gateway_image.clone());
+    let (image, figures) = (tools.gateway_image.clone(), tools.figures.clone());
+    let platform = ClusterPlatform::open(client, stores, keeper.clone(), object, effective.clone(), image, figures);
     let platform = platform.await?;
     let started = Conductor::start_with(Arc::new(platform), effective, tools.http.clone(), Clock::system()).await;
     started.map_err(|error| Error::Shape { what: "the state".into(), why: error.to_string() })
