@@ -136,7 +136,7 @@ impl<P: Platform> Engine<P> {
 
     async fn work(&mut self, asks: &mut mpsc::Receiver<Ask>, stop: &mut watch::Receiver<bool>) -> Result<(), Fatal> {
         let mut stop_by = None;
-        let mut seen = false;
+        let (mut seen, mut broken_off) = (false, false);
         loop {
             if *stop.borrow() || stop.has_changed().is_err() {
                 let stop_by = *stop_by.get_or_insert_with(|| Instant::now() + STOP_GRACE);
@@ -147,9 +147,21 @@ impl<P: Platform> Engine<P> {
             while let Ok(ask) = asks.try_recv() {
                 seen |= self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY);
             }
-            if !seen {
+            if !seen && !self.hurries() && !broken_off {
+                // A node that stands still keeps no person waiting: what was seen last is enough to obey by.
+                tokio::select! {
+                    biased;
+                    Some(ask) = asks.recv() => {
+                        broken_off = true;
+                        seen = self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY);
+                        continue;
+                    }
+                    () = self.look() => (),
+                }
+            } else if !seen {
                 self.look().await;
             }
+            broken_off = false;
             let progressed = self.turn().await?;
             self.publish(None);
             // Answers to calls are fresher than any look; only while writes wait nothing else is needed.

@@ -130,7 +130,12 @@ fn end(pid: u32, signal: Signal) {
 /// When a process began; `None` when there is none, or only what its parent has not looked at yet.
 fn began(pid: u32) -> Option<String> {
     let stat = stat(pid)?;
-    (stat.first()? != "Z").then(|| stat.get(19).cloned())?
+    (stat.first()? != "Z" || has_threads(pid)).then(|| stat.get(19).cloned())?
+}
+
+/// The first of its threads may have ended before the others, which still hold what is open.
+fn has_threads(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 fn parent(pid: u32) -> u32 {

@@ -47,6 +47,10 @@ pub(crate) struct FakePlatform {
     /// Nodes whose process was to be ended, in order.
     pub ended: Mutex<Vec<Member>>,
     pub looks: AtomicU64,
+    /// The next look waits for ever.
+    pub stands_still: Mutex<bool>,
+    /// A look waits now.
+    pub waiting: Notify,
     traffic: Mutex<ByColour<(f64, f64)>>,
 }
 
@@ -67,6 +71,8 @@ impl FakePlatform {
             router_lags: Mutex::default(),
             ended: Mutex::default(),
             looks: AtomicU64::new(0),
+            stands_still: Mutex::default(),
+            waiting: Notify::new(),
             traffic: Mutex::default(),
         }
     }
@@ -126,6 +132,10 @@ impl Platform for FakePlatform {
     /// Every look is 40 reads further.
     async fn observe(&self) -> Result<PlatformObservation, PlatformError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
+        if std::mem::take(&mut *self.stands_still.lock()) {
+            self.waiting.notify_one();
+            std::future::pending::<()>().await;
+        }
         let world = self.worlds.lock().last().cloned().ok_or(PlatformError::Observe("nothing was applied".into()))?;
         let (mut traffic, rates) = (self.traffic.lock(), self.error_rates.lock());
         let traffic = ByColour::from_fn(|colour| {

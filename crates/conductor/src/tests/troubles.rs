@@ -61,6 +61,19 @@ async fn the_right_to_write_is_not_given_by_a_coordinator_that_was_overtaken() {
     assert!(matches!(stage.nodes.role(Colour::Green), Role::Follower { .. }));
 }
 
+/// A rollback that waited for a look at a node that stands still came too late.
+#[tokio::test]
+async fn a_command_does_not_wait_for_a_look_that_waits() {
+    let stage = Stage::stable(document()).await;
+    *stage.platform.stands_still.lock() = true;
+    stage.platform.waiting.notified().await;
+    let info = stage.conductor.command(Command::Deploy { version: "1.1.0".into() }).await.unwrap();
+    assert_eq!(info.last_error, None, "the look was waited for until it was given up");
+    let info = stage.finished(1).await;
+    stage.assert_sound();
+    assert_eq!(info.history[0].outcome, Outcome::Promoted, "{}", info.history[0].reason);
+}
+
 #[tokio::test]
 async fn a_candidate_that_is_being_started_is_waited_for_and_people_read_what_for() {
     let stage = Stage::stable(document()).await;

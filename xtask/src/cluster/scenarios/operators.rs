@@ -45,6 +45,16 @@ pub async fn another_than(stage: &Stage, before: Option<&str>) -> Result<String>
     }
 }
 
+/// Whoever works now in a pod that is there. A process that the kubelet started again while its pod was being deleted may have taken
+/// the lease, and does not live to renew it.
+pub async fn living_holder(stage: &Stage) -> Result<String> {
+    let mut holder = another_than(stage, None).await?;
+    while stage.kubectl(&["get", "pod", HOME, pod_of(&holder), "--ignore-not-found", "-o", "name"])?.is_empty() {
+        holder = another_than(stage, Some(&holder)).await?;
+    }
+    Ok(holder)
+}
+
 /// Takes the lease from whoever holds it: the next that looks at it has it.
 pub fn take_lease_away(stage: &Stage) -> Result<()> {
     let nobody = r#"{"spec":{"holderIdentity":null}}"#;

@@ -90,7 +90,7 @@ pub async fn operator_killed(stage: &Stage) -> Result<String> {
 
 /// How long it took until another operator worked.
 async fn blow(stage: &Stage, number: u64, random: &mut StdRng) -> Result<Duration> {
-    let holder = operators::another_than(stage, None).await?;
+    let holder = operators::living_holder(stage).await?;
     // The first shows how it is without help: a lease that ends.
     let blow = match number {
         0 => Blow::Worker,
