@@ -7,6 +7,7 @@ mod commands;
 mod failing;
 mod full;
 mod interference;
+mod manifests;
 mod objects;
 mod operators;
 mod people;
@@ -83,6 +84,12 @@ const SCENARIOS: &[Scenario] = &[
         about: "the walk-through by the scripts: there, back, every canary, a second cycle, a switch, and what is refused",
         needs: Extent::Pods,
         play: |stage| Box::pin(scripts::walk_through(stage)),
+    },
+    Scenario {
+        name: "manifests",
+        about: "every committed manifest, accepted as it stands",
+        needs: Extent::Api,
+        play: |stage| Box::pin(manifests::accepted(stage)),
     },
     Scenario {
         name: "refusals",
@@ -171,13 +178,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "rights",
         about: "each rule of the operator's rights removed, and missed",
-        needs: Extent::Pods,
+        needs: Extent::Machine,
         play: |stage| Box::pin(rights::every_rule(stage)),
     },
     Scenario {
         name: "objects",
         about: "objects of Istio, of ingress-nginx and of Prometheus, by their real definitions",
-        needs: Extent::Api,
+        needs: Extent::Machine,
         play: |stage| Box::pin(objects::accepted(stage)),
     },
 ];

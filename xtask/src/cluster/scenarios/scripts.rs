@@ -4,17 +4,13 @@
 use super::super::place::Place;
 use super::super::stage::Stage;
 use super::super::traffic::Readers;
+use super::manifests::{MANIFESTS, manifest};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-const MANIFESTS: [&str; 5] =
-    ["blue-green-deployment", "ingress-routing", "traffic-routing", "canary-deployment", "health-check-services"];
-/// The namespace that the manifests name.
-const THEIR_NAMESPACE: &str = "jadevectordb-system";
 
 /// In the place of the document of the main manifest. There is no image of its version: the script has to put its own.
 const HASTY: &str = "apiVersion: jadevectordb.io/v1alpha1
@@ -45,7 +41,6 @@ spec:
 
 pub async fn walk_through(stage: &Stage) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    manifests_are_accepted(stage, folder.path())?;
     let scripts = Scripts { stage, document: folder.path().join("hasty.yaml") };
     fs::write(&scripts.document, hasty()?)?;
     without_a_deployment(&scripts, folder.path())?;
@@ -69,22 +64,6 @@ pub async fn walk_through(stage: &Stage) -> Result<String> {
     written.nothing_lost().await?;
     without_shares(&scripts)?;
     Ok(format!("{shots}, {} writes, 0 failed, 0 lost", written.acknowledged()))
-}
-
-/// The API server would take every committed file as it is.
-fn manifests_are_accepted(stage: &Stage, folder: &Path) -> Result<()> {
-    for name in MANIFESTS {
-        let text = fs::read_to_string(manifest(name)).with_context(|| format!("cannot read {name}.yaml"))?;
-        let file = folder.join(format!("{name}.yaml"));
-        fs::write(&file, text.replace(THEIR_NAMESPACE, &stage.namespace))?;
-        let file = file.display().to_string();
-        stage.kubectl(&["apply", "--server-side", "--dry-run=server", "--filename", &file])?;
-    }
-    Ok(())
-}
-
-fn manifest(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deployments/blue-green/k8s/{name}.yaml"))
 }
 
 /// The main manifest with a document that is quick.
