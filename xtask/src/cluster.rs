@@ -12,7 +12,7 @@ mod edge;
 mod image;
 mod network;
 mod node;
-mod objects;
+pub mod objects;
 mod place;
 mod processes;
 mod scenarios;
@@ -104,8 +104,8 @@ pub fn up(place: &Place, api_only: bool) -> Result<()> {
     control_plane::start(place, api_only)?;
     if !api_only {
         node::start(place)?;
+        objects::apply(place)?;
     }
-    objects::apply(place, api_only)?;
     eprintln!("ready after {:.1} s; KUBECONFIG={}", began.elapsed().as_secs_f64(), place.kubeconfig("admin").display());
     Ok(())
 }

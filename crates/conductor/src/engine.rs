@@ -147,19 +147,18 @@ impl<P: Platform> Engine<P> {
             while let Ok(ask) = asks.try_recv() {
                 seen |= self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY);
             }
-            if !seen && !self.hurries() && !broken_off {
+            if !seen {
+                let may_break_off = !self.hurries() && !broken_off;
                 // A node that stands still keeps no person waiting: what was seen last is enough to obey by.
                 tokio::select! {
                     biased;
-                    Some(ask) = asks.recv() => {
+                    Some(ask) = asks.recv(), if may_break_off => {
                         broken_off = true;
                         seen = self.answer(ask).await? && self.sight.has_looked(SEEN_LATELY);
                         continue;
                     }
                     () = self.look() => (),
                 }
-            } else if !seen {
-                self.look().await;
             }
             broken_off = false;
             let progressed = self.turn().await?;

@@ -38,7 +38,7 @@ pub use handle::{CommandError, Conductor, StartError};
 pub use info::{Event, EvidenceInfo, FollowerInfo, HandoverTiming, Info, NodeInfo, NodeStatus, SignalInfo};
 pub use judged::Sides;
 pub use node_flags::node_flags;
-pub use platform::{Platform, PlatformError, PlatformObservation, TrafficCounts, WorkloadObservation};
+pub use platform::{Platform, PlatformError, PlatformObservation, REST, TrafficCounts, WorkloadObservation};
 pub use policy::policy;
 pub use report::{Moment, Report};
 pub use verify::VerifyError;

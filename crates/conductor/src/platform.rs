@@ -7,6 +7,9 @@ use std::time::Duration;
 use wire::admin::Peer;
 use wire::{ByColour, Colour, Latency, Member};
 
+/// Usual pause between two looks while nothing is under way.
+pub const REST: Duration = Duration::from_millis(200);
+
 /// A place where two environments run. Only a platform changes the world outside the nodes.
 pub trait Platform: Send + Sync + 'static {
     /// Reads the durable state; `None` when there never was one.
@@ -32,7 +35,7 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Pause between two looks while nothing is under way. `at_ease`: every node that shall run answers, and nothing is wrong.
     fn rest(&self, _at_ease: bool) -> Duration {
-        Duration::from_millis(200)
+        REST
     }
 
     /// Returns when something may be otherwise than [`Platform::observe`] said it; never, where nobody tells.

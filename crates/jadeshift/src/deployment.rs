@@ -16,6 +16,9 @@ use wire::control::{ReportRequest, Verified};
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(40);
 const VERIFY_DEEP_TIMEOUT: Duration = Duration::from_secs(900);
 
+/// What to look at when nobody on the cluster does what was asked for.
+pub const OPERATOR_RUNS: &str = "is it running? `kubectl get pods -A -l app.kubernetes.io/name=jadeshift` shows it";
+
 #[derive(Clone)]
 pub enum Deployment {
     Machine(Control),
@@ -145,10 +148,7 @@ pub fn failure(what: &str, error: RemoteError, prefix: &str) -> Failure {
         RemoteError::Several { .. } => (ExitCode::Usage, "choose one with --name".into()),
         RemoteError::Invalid(_) => (ExitCode::Usage, "correct it with `kubectl edit bluegreen`".into()),
         RemoteError::Document(_) => (ExitCode::Usage, "correct it; nothing was changed".into()),
-        RemoteError::Unanswered => (
-            ExitCode::NotRunning,
-            "is it running? `kubectl get pods -A -l app.kubernetes.io/name=jadeshift` shows it; nothing was changed".into(),
-        ),
+        RemoteError::Unanswered => (ExitCode::NotRunning, format!("{OPERATOR_RUNS}; nothing was changed")),
         RemoteError::Overtaken => (ExitCode::Refused, format!("see `{prefix} info`, and ask again")),
         RemoteError::Refused(_) => (ExitCode::Refused, format!("see `{prefix} info`")),
         RemoteError::Other(_) => (ExitCode::Failed, String::new()),

@@ -15,7 +15,7 @@ use crate::resource::BlueGreenObject;
 use crate::state::StatusKeeper;
 use crate::store::{Stores, has_ended};
 use client::Http;
-use conductor::{Platform, PlatformError, PlatformObservation};
+use conductor::{Platform, PlatformError, PlatformObservation, REST};
 use gateways::Gateways;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -40,9 +40,8 @@ const TOKEN_LENGTH: usize = 40;
 const PASSWORD_LENGTH: usize = 20;
 /// Pods that are remembered.
 const ENDED_MAX: usize = 64;
-/// Pause between two looks at rest: the shortest, what each further deployment adds to it, and the longest. What a watch tells is
+/// What each deployment adds to the pause between two looks at rest, and the longest pause. What a watch tells is
 /// seen at once in any case; a look asks the nodes, and what asks them all the time has to be shared by all deployments.
-const REST_MIN: Duration = Duration::from_millis(200);
 const REST_EACH: Duration = Duration::from_millis(2);
 const REST_MAX: Duration = Duration::from_secs(30);
 
@@ -274,7 +273,7 @@ impl Platform for ClusterPlatform {
         // Who may have to take a lost head's place looks for it all the time.
         match at_ease && self.document.spec.replicas == 1 {
             true => rest(self.stores.deployments()),
-            false => REST_MIN,
+            false => REST,
         }
     }
 
@@ -307,7 +306,7 @@ impl Platform for ClusterPlatform {
 }
 
 fn rest(deployments: usize) -> Duration {
-    REST_EACH.saturating_mul(deployments.try_into().unwrap_or(u32::MAX)).clamp(REST_MIN, REST_MAX)
+    REST_EACH.saturating_mul(deployments.try_into().unwrap_or(u32::MAX)).clamp(REST, REST_MAX)
 }
 
 fn versions(world: &World) -> ByColour<Option<String>> {
@@ -352,4 +351,15 @@ async fn credentials(client: &Client, names: &Names) -> Result<String, Error> {
     token
         .map(|token| token.trim().to_string())
         .ok_or_else(|| Error::Shape { what, why: format!("`{ADMIN_TOKEN}` is missing") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_at_rest_are_shared_by_all_deployments() {
+        assert_eq!([rest(1), rest(100)], [REST; 2]);
+        assert_eq!([rest(10_000), rest(1_000_000)], [Duration::from_secs(20), REST_MAX]);
+    }
 }

@@ -279,8 +279,8 @@ pub fn refusal(error: kube::Error) -> RemoteError {
     match error {
         kube::Error::Api(status) => match status.code {
             401 | 403 => RemoteError::Forbidden(status.message.clone()),
-            404 if namespace_missing(&status.message).is_some() => {
-                RemoteError::NoNamespace(namespace_missing(&status.message).unwrap_or_default().into())
+            404 if let Some(namespace) = namespace_missing(&status.message) => {
+                RemoteError::NoNamespace(namespace.into())
             }
             404 if status.message.contains("could not find the requested resource")
                 || is_not_found(&status.message) =>

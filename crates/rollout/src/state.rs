@@ -191,22 +191,10 @@ pub enum Phase {
 impl Phase {
     /// When the phase began, ms since 1970; `None`: it is the one without a beginning.
     pub fn since_ms(&self) -> Option<u64> {
-        match self {
-            Phase::Stable => None,
-            Phase::Starting { since_ms }
-            | Phase::Preparing { since_ms }
-            | Phase::Seeding { since_ms }
-            | Phase::Following { since_ms }
-            | Phase::Checking { since_ms }
-            | Phase::Shifting { since_ms, .. }
-            | Phase::HandingOver { since_ms, .. }
-            | Phase::Watching { since_ms }
-            | Phase::RollingBack { since_ms, .. }
-            | Phase::Paused { since_ms, .. } => Some(*since_ms),
-        }
+        self.clone().times_ms().first().map(|began_ms| **began_ms)
     }
 
-    /// The times that others are measured from, ms since 1970.
+    /// The times that others are measured from, ms since 1970; first of all when the phase began.
     pub(crate) fn times_ms(&mut self) -> Vec<&mut u64> {
         match self {
             Phase::Stable => Vec::new(),

@@ -494,10 +494,10 @@ impl BlueGreen {
         Ok(document)
     }
 
-    /// What `text`, which this document was read from, says in `spec`, and no more: without the defaults of what it leaves out.
-    pub fn spec_as_written(&self, text: &str) -> serde_json::Value {
+    /// What the text of a document that can be read says in `spec`, and no more: without the defaults of what it leaves out.
+    pub fn spec_as_written(text: &str) -> serde_json::Value {
         let whole: serde_json::Value = serde_norway::from_str(text).unwrap_or_default();
-        whole.get("spec").cloned().unwrap_or_default()
+        whole.get("spec").filter(|spec| !spec.is_null()).cloned().unwrap_or_else(|| serde_json::json!({}))
     }
 
     pub fn to_yaml(&self) -> String {

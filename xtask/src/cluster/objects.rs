@@ -14,10 +14,7 @@ const VOLUME_SIZE: &str = "2Gi";
 /// Who pods run as.
 const USER: u32 = 65532;
 
-pub fn apply(place: &Place, api_only: bool) -> Result<()> {
-    if api_only {
-        return Ok(());
-    }
+pub fn apply(place: &Place) -> Result<()> {
     wait_for("the default service account", || {
         let answer = place.kubectl().args(["get", "serviceaccount", "default", "--namespace=default"]).output()?;
         Ok(answer.status.success())

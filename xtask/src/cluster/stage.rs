@@ -4,6 +4,8 @@ use super::place::{Extent, Place};
 use super::processes;
 use crate::writers::{WRITERS, Writers};
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustix::process::Pid;
 use serde_json::Value;
 use std::ffi::OsString;
@@ -175,12 +177,16 @@ impl Stage {
         Ok(processes::in_pods("jadevectordb", &pods))
     }
 
+    /// One of what the deployment's Secret holds.
+    pub fn credential(&self, key: &str) -> Result<String> {
+        let path = format!("jsonpath={{.data.{key}}}");
+        let encoded = self.kubectl(&["get", "secret", "jadevectordb-credentials", "-o", &path])?;
+        Ok(String::from_utf8(BASE64_STANDARD.decode(encoded)?)?)
+    }
+
     /// A node's admin protocol, spoken to its pod.
     pub fn admin(&self, colour: Colour) -> Result<client::Admin> {
-        use base64::Engine;
-        let encoded =
-            self.kubectl(&["get", "secret", "jadevectordb-credentials", "-o", "jsonpath={.data.admin-token}"])?;
-        let token = String::from_utf8(base64::prelude::BASE64_STANDARD.decode(encoded)?)?;
+        let token = self.credential("admin-token")?;
         let selector = format!("app=jadevectordb,version={colour}");
         let ip = self.kubectl(&["get", "pods", "-l", &selector, "-o", "jsonpath={.items[0].status.podIP}"])?;
         Ok(client::Admin::new(client::Http::new(), &format!("{ip}:8081"), &token, Duration::from_secs(2)))

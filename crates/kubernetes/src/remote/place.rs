@@ -95,18 +95,11 @@ fn edition(object: &BlueGreenObject) -> Edition {
 
 /// What is wrong with a document itself is told apart from what is wrong with the cluster.
 fn of_document(error: kube::Error) -> RemoteError {
-    match (&error, refusal_of_fields(&error)) {
-        (_, Some(why)) => RemoteError::Document(why),
-        _ => refusal(error),
-    }
-}
-
-fn refusal_of_fields(error: &kube::Error) -> Option<String> {
-    match error {
+    match &error {
         kube::Error::Api(status) if status.code == 422 && !status.message.contains("unknown field") => {
-            Some(status.message.clone())
+            RemoteError::Document(status.message.clone())
         }
-        _ => None,
+        _ => refusal(error),
     }
 }
 

@@ -156,3 +156,12 @@ fn signals_of_the_user_are_checked() {
     let source = &BlueGreen::from_yaml(&good).unwrap().spec.evidence.sources[0];
     assert_eq!((source.rule(), source.speaks_early()), (SourceRule::Ratio { ratio_max: 1.0 }, false));
 }
+
+#[test]
+fn what_is_not_written_is_no_part_of_what_was_written() {
+    let empty = serde_json::json!({});
+    assert_eq!(BlueGreen::spec_as_written(HEAD), empty);
+    assert_eq!(BlueGreen::spec_as_written(&format!("{HEAD}spec:\n")), empty);
+    let written = BlueGreen::spec_as_written(&format!("{HEAD}spec: {{version: 1.0.0, rollout: {{watchMs: 60000}}}}\n"));
+    assert_eq!(written, serde_json::json!({"version": "1.0.0", "rollout": {"watchMs": 60_000}}));
+}

@@ -2,6 +2,7 @@
 
 use super::figures::Calls;
 use super::nodes;
+use crate::cluster::{Place, objects};
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,7 +16,7 @@ use kubernetes::names::DEPLOYMENT_LABEL;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -56,11 +57,7 @@ impl Cluster {
         let client = Client::try_default().await.context("no cluster")?;
         let rendered =
             Command::new(program).args(["render", "crd"]).output().context("cannot render the definition")?;
-        let mut apply = Command::new("kubectl").args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn()?;
-        let mut input = apply.stdin.take().context("no way to kubectl")?;
-        std::io::Write::write_all(&mut input, &rendered.stdout)?;
-        drop(input);
-        ensure!(apply.wait()?.success(), "kubectl apply failed");
+        objects::make(&Place::of_this_workspace()?, &String::from_utf8(rendered.stdout)?)?;
         let cluster = Cluster { client, objects };
         cluster.until_known().await?;
         for first in (0..objects).step_by(PER_NAMESPACE as usize) {

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use kubernetes::names::ADMIN_PORT;
 use serde_json::json;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,9 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use wire::headers::WIRE_VERSION;
-
-/// Where nodes speak to the operator.
-const ADMIN_PORT: u16 = 8081;
 
 pub struct Nodes {
     asked: Arc<AtomicU64>,

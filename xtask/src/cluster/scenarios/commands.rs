@@ -5,7 +5,7 @@ use super::super::stage::Stage;
 use super::operators::Claims;
 use super::people::{NOT_RUNNING, People, REFUSED, TIMED_OUT, USAGE, document, must};
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
+use kubernetes::resource::KIND_PLURAL_GROUP;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 /// The API server takes up a changed definition by a watch of its own.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const DEFINITION: &str = "bluegreens.jadevectordb.io";
 
 pub async fn there_gone_and_there(stage: &Stage) -> Result<String> {
     let folder = tempfile::tempdir()?;
@@ -28,7 +27,7 @@ pub async fn there_gone_and_there(stage: &Stage) -> Result<String> {
     ensure!(reached["service"] == *service && reached["version"] == "1.0.0", "{reached}");
     let claims = Claims::of(stage)?;
     let writers = stage.writers().await?;
-    let password = password(stage)?;
+    let password = stage.credential("admin-password")?;
     let login = json!({"username": "admin", "password": password});
     writers.api().json("POST", "/v1/auth/login", &login, 200).await?;
 
@@ -112,11 +111,11 @@ fn several(stage: &Stage, people: &People) -> Result<()> {
 
 /// A definition that knows less than this program is named, and nothing is asked of it by half.
 async fn old_definition(stage: &Stage) -> Result<()> {
-    let whole = stage.get("crd", DEFINITION)?;
+    let whole = stage.get("crd", KIND_PLURAL_GROUP)?;
     let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/request/properties/acceptLoss";
     ensure!(whole.pointer(path).is_some(), "the definition has another shape than expected");
     let patch = json!([{"op": "remove", "path": path}]).to_string();
-    stage.kubectl(&["patch", "crd", DEFINITION, "--type=json", "--patch", &patch])?;
+    stage.kubectl(&["patch", "crd", KIND_PLURAL_GROUP, "--type=json", "--patch", &patch])?;
     let found = refused_by_definition(stage).await;
     // Whatever came of it, the others want theirs.
     let rendered = Command::new(stage.program()).args(["render", "crd"]).output()?;
@@ -141,10 +140,4 @@ async fn refused_by_definition(stage: &Stage) -> Result<()> {
         ensure!(began.elapsed() < TAKEN_UP_WITHIN, "an old definition is not noticed");
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-fn password(stage: &Stage) -> Result<String> {
-    let encoded =
-        stage.kubectl(&["get", "secret", "jadevectordb-credentials", "-o", "jsonpath={.data.admin-password}"])?;
-    Ok(String::from_utf8(base64::prelude::BASE64_STANDARD.decode(encoded)?)?)
 }

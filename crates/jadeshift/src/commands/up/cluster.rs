@@ -1,7 +1,7 @@
 //! `up` and `down` on a cluster: the document becomes an object there, and the operator does the rest.
 
 use crate::cli::{Globals, Up as Args};
-use crate::deployment::{command_prefix, failure};
+use crate::deployment::{OPERATOR_RUNS, command_prefix, failure};
 use crate::document::{self, Given};
 use crate::exit::ExitCode;
 use crate::failure::Failure;
@@ -12,9 +12,10 @@ use kubernetes::names::Names;
 use kubernetes::remote::{Edition, Remote, RemoteError, Where};
 use rollout::Phase;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use wire::document::BlueGreen;
 
 /// Of a deployment that nobody gave a name.
 const NAME_DEFAULT: &str = "jadevectordb";
@@ -23,7 +24,6 @@ const POLL: Duration = Duration::from_millis(200);
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(15);
 /// How long the pods of a deployment may take to end.
 const ENDED_WITHIN: Duration = Duration::from_secs(120);
-const OPERATOR_RUNS: &str = "is it running? `kubectl get pods -A -l app.kubernetes.io/name=jadeshift` shows it";
 
 /// Where a deployment of a cluster is reached.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +47,9 @@ pub async fn up(globals: &Globals, printer: &Printer, args: &Args, place: Where)
     let (remote, edition) = match (&args.file, given) {
         (Some(file), Some(given)) => {
             let place = named_by(&place, file, &given)?;
-            put(&place, &given.document.metadata.name, &spec_of(&given)).await
+            // As it was written: an operator's defaults may be other ones than those of this program.
+            let spec = BlueGreen::spec_as_written(&given.text);
+            Remote::put(&place, &given.document.metadata.name, &spec).await
         }
         _ => there_or_new(&place).await,
     }
@@ -112,18 +114,6 @@ fn named_by(place: &Where, file: &Path, given: &Given) -> Result<Where, Failure>
     Ok(Where { namespace: place.namespace.clone().or_else(|| metadata.namespace.clone()), ..place.clone() })
 }
 
-/// As it was written: an operator's defaults may be other ones than those of this program.
-fn spec_of(given: &Given) -> Value {
-    match given.document.spec_as_written(&given.text) {
-        Value::Null => json!({}),
-        spec => spec,
-    }
-}
-
-async fn put(place: &Where, name: &str, spec: &Value) -> Result<(Remote, Edition), RemoteError> {
-    Remote::put(place, name, spec).await
-}
-
 /// What is there stays as it is.
 async fn there_or_new(place: &Where) -> Result<(Remote, Edition), RemoteError> {
     match Remote::find(place).await {
@@ -132,7 +122,7 @@ async fn there_or_new(place: &Where) -> Result<(Remote, Edition), RemoteError> {
             Ok((remote, edition))
         }
         Err(RemoteError::NoDeployment { .. }) => {
-            put(place, place.name.as_deref().unwrap_or(NAME_DEFAULT), &json!({})).await
+            Remote::put(place, place.name.as_deref().unwrap_or(NAME_DEFAULT), &json!({})).await
         }
         Err(error) => Err(error),
     }
@@ -218,7 +208,6 @@ impl Reached {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
-    use wire::document::BlueGreen;
 
     fn given(text: &str) -> Given {
         Given { document: BlueGreen::from_yaml(text).unwrap(), text: text.into() }
@@ -246,13 +235,6 @@ mod tests {
             assert_eq!(refused.code, ExitCode::Usage);
             assert!(refused.to_string().contains(said), "{refused}");
         }
-    }
-
-    #[test]
-    fn what_is_not_written_is_not_sent() {
-        assert_eq!(spec_of(&given(SHOP)), json!({}));
-        let written = format!("{SHOP}spec: {{version: 1.0.0, rollout: {{watchMs: 60000}}}}\n");
-        assert_eq!(spec_of(&given(&written)), json!({"version": "1.0.0", "rollout": {"watchMs": 60_000}}));
     }
 
     #[test]
